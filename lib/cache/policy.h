@@ -1,0 +1,53 @@
+/* Policy: one head's resolved settings, from a profile's rules and a stream's overrides. */
+#ifndef ATTND_CACHE_POLICY_H
+#define ATTND_CACHE_POLICY_H
+
+#include "base/profile.h"
+#include "cache/cache.h"
+
+enum { POLICY_PARAMS_BYTES = 256, POLICY_OVERRIDES_MAX = 16 };
+
+struct policy {
+    const struct cache_ops *ops;
+    const struct storage *key_storage, *value_storage;
+    uint64_t seed;
+    uint64_t budget_bytes;   /* per kv head; 0: none */
+    double budget_fraction;  /* of the full cache in bf16 at expected_tokens; 0: none */
+    uint64_t sink_tokens;    /* first tokens kept exact (policies that take a budget) */
+    uint64_t recent_tokens;  /* last tokens kept exact; UINT64_MAX: the policy's own default share */
+    _Alignas(16) unsigned char params[POLICY_PARAMS_BYTES]; /* the policy's own struct, by ops->keys */
+};
+
+/* `--profile NAME,key=value,...` taken apart. */
+struct profile_choice {
+    char name[PROFILE_NAME_BYTES];
+    struct setting override[POLICY_OVERRIDES_MAX];
+    size_t n_overrides;
+};
+
+int profile_choice_parse(struct profile_choice *out, const char *text, struct fault *fault);
+
+/* The keys that every rule takes (storage, key_storage, value_storage, seed, and for policies with a budget budget_bytes,
+ * budget_fraction, sink_tokens, recent_tokens), in one table for config, help and printing. */
+extern const struct key policy_common_keys[];
+extern const size_t n_policy_common_keys;
+
+/* The profile of this name: from `profiles` (n of them), or, when a policy has the name, the profile that applies it to softmax
+ * layers and its tensor form (itself, or window; two_cache for tensor only) to tensor layers. ERR_UNKNOWN_PROFILE. */
+int profile_find(struct profile *out, const struct profile *profiles, size_t n, const char *name, struct fault *fault);
+
+/* The settings of one head. Overrides apply to every rule that has the key; an override that no rule of the profile has is an
+ * error. ERR_INVALID, ERR_UNSUPPORTED with the reason; no rule matching the head is an error too. */
+int policy_resolve(struct policy *out, const struct profile *profile, const struct profile_choice *choice,
+                   const struct cache_dims *dims, uint64_t layer, uint64_t kv_head, struct fault *fault);
+
+/* Checks one rule by itself, as far as that goes without a stream: known policy, known keys, values, kinds. For config. */
+int policy_check_rule(const struct rule *rule, struct setting const **culprit, struct fault *fault);
+
+/* The budget in bytes that holds for a head of these dims: the smaller of the two when both are given; 0: none. */
+uint64_t policy_budget(const struct policy *policy, const struct cache_dims *dims);
+
+/* "window(window_tokens=1024, sink_tokens=4), keys bf16, values bf16": what open answers and tools print. */
+void policy_describe(const struct policy *policy, char *text, size_t size);
+
+#endif

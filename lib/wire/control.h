@@ -1,0 +1,78 @@
+/* Control messages: one frame of JSON each way. lib/wire/README.md is the normative layout; jansson does the parsing.
+ *
+ * Requests: {"op": "hello" | "open" | "close" | "status", "id": N, ...}. Replies repeat op and id and say "ok": true with the answer or
+ * "ok": false with "error": {"code", "message", "advice"}. Unknown keys of requests are errors, of replies are ignored.
+ * Ownership: what a decode allocates is freed by the matching _free; encoders return a malloc'd NUL-terminated string. */
+#ifndef ATTND_WIRE_CONTROL_H
+#define ATTND_WIRE_CONTROL_H
+
+#include "base/shape.h"
+#include <stdbool.h>
+
+enum { CONTROL_NAME_BYTES = 64, CONTROL_PROFILE_BYTES = 256, CONTROL_TEXT_MAX = 1 << 20, CONTROL_ENDPOINTS_MAX = 8, CONTROL_ENDPOINT_BYTES = 256 };
+
+enum control_op { CONTROL_HELLO, CONTROL_OPEN, CONTROL_CLOSE, CONTROL_STATUS, N_CONTROL };
+
+struct control_request {
+    enum control_op op;
+    uint64_t id;
+    unsigned version;                    /* hello: what the client speaks */
+    char name[CONTROL_NAME_BYTES];       /* open: the stream's name, [A-Za-z0-9._-]+, unique in the daemon */
+    char profile[CONTROL_PROFILE_BYTES]; /* open: "window,budget_fraction=0.125" */
+    bool resume;                         /* open: take over the stream of this name if there is one */
+    struct shape shape;                  /* open */
+    uint64_t stream;                     /* close; status of one stream (0: of all) */
+};
+
+/* Text that begins with '{' is control; everything else is a data message. */
+bool control_is(const void *frame, size_t bytes);
+
+int control_decode_request(const void *text, size_t bytes, struct control_request *out, struct fault *fault);
+char *control_encode_request(const struct control_request *request);
+
+struct control_hello { /* what hello answers */
+    unsigned protocol;
+    char version[32], isa[16], instance[40];
+    char outputs[CONTROL_ENDPOINTS_MAX][CONTROL_ENDPOINT_BYTES], telemetry[CONTROL_ENDPOINTS_MAX][CONTROL_ENDPOINT_BYTES];
+    size_t n_outputs, n_telemetry;
+    uint64_t message_bytes, parts, tokens_per_message, credit_bytes;
+    const char **profiles; /* NULL-terminated names; encode only */
+};
+
+struct control_open {  /* what open answers */
+    uint64_t stream;
+    uint64_t seed;
+    char isa[16];
+    size_t n_layers;
+    uint64_t next_token[SHAPE_LAYERS_MAX]; /* of each layer */
+    const char *rules;                     /* description of the resolved rules, one a line; encode only */
+};
+
+struct control_close { /* what close answers: the stream's last numbers */
+    uint64_t bytes, bytes_full_bf16, tokens;
+    double attention_seconds; /* append and attend, summed over heads */
+};
+
+/* The answers. `id` and `op` are those of the request. */
+char *control_encode_hello(uint64_t id, const struct control_hello *hello);
+char *control_encode_open(uint64_t id, const struct control_open *open);
+char *control_encode_close(uint64_t id, const struct control_close *close);
+char *control_encode_status(uint64_t id, const char *status_json); /* status_json: a JSON object */
+char *control_encode_fault(uint64_t id, const char *op, const struct fault *fault);
+
+/* The client's side: 0 and the answer, or the daemon's error as *fault. The reply's id in *id. */
+int control_decode_hello(const void *text, size_t bytes, uint64_t *id, struct control_hello *out, struct fault *fault);
+int control_decode_open(const void *text, size_t bytes, uint64_t *id, struct control_open *out, struct fault *fault);
+int control_decode_close(const void *text, size_t bytes, uint64_t *id, struct control_close *out, struct fault *fault);
+char *control_decode_status(const void *text, size_t bytes, uint64_t *id, struct fault *fault); /* the object as text; free it */
+int control_peek_id(const void *text, size_t bytes, uint64_t *id); /* of any control reply */
+
+/* The faults frame of a data reply: a JSON array, one object per refused part. */
+struct part_fault {
+    uint32_t part;
+    struct fault fault;
+};
+char *control_encode_faults(const struct part_fault *faults, size_t n);
+int control_decode_faults(const void *text, size_t bytes, struct part_fault *out, size_t max, size_t *n);
+
+#endif

@@ -1,0 +1,55 @@
+/* The test program: runs every registered suite, or those whose name contains the first argument. */
+#include "test.h"
+
+#include <CUnit/Basic.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static struct test_suite *suites;
+
+void test_register(struct test_suite *suite)
+{
+    struct test_suite **at = &suites;
+    while (*at && strcmp((*at)->name, suite->name) < 0)
+        at = &(*at)->next;
+    suite->next = *at;
+    *at = suite;
+}
+
+void test_near(double a, double b, double tolerance, const char *what, const char *file, int line)
+{
+    int ok = fabs(a - b) <= tolerance;
+    if (!ok)
+        printf("\n%s:%d: %s: %.9g and %.9g differ by more than %.3g", file, line, what, a, b, tolerance);
+    CU_assertImplementation(ok, (unsigned)line, what, file, "", CU_FALSE);
+}
+
+double test_relative_error(const float *x, const double *reference, size_t n)
+{
+    double error = 0, norm = 0;
+    for (size_t i = 0; i < n; i++) {
+        error += (x[i] - reference[i]) * (x[i] - reference[i]);
+        norm += reference[i] * reference[i];
+    }
+    return error == 0 ? 0 : sqrt(error / norm);
+}
+
+int main(int argc, char **argv)
+{
+    if (CU_initialize_registry() != CUE_SUCCESS)
+        return 2;
+    for (struct test_suite *s = suites; s; s = s->next) {
+        if (argc > 1 && !strstr(s->name, argv[1]))
+            continue;
+        CU_pSuite suite = CU_add_suite(s->name, NULL, NULL);
+        for (const struct test *t = s->tests; suite && t->name; t++)
+            CU_add_test(suite, t->name, t->run);
+    }
+    CU_basic_set_mode(CU_BRM_VERBOSE);
+    CU_basic_run_tests();
+    unsigned failed = CU_get_number_of_tests_failed(), run = CU_get_number_of_tests_run();
+    printf("\n%u passed, %u failed\n", run - failed, failed);
+    CU_cleanup_registry();
+    return failed || run == 0;
+}

@@ -1,0 +1,111 @@
+/* Engine: heads of streams, sharded over OpenMP pools; parts go in, finished parts come out. No sockets: the daemon and the
+ * tools (in-process work) use the same engine.
+ *
+ * A head (one kv head of one layer of one stream) has a cache, a FIFO of tasks and a turn: only the holder of the turn changes
+ * the cache, tasks of one head run in the order in which they were submitted, different heads run side by side. A long
+ * attention is split into units (attention/attend.h) that idle threads of the pool take; they join before the turn ends.
+ * Outputs are bit-identical for every number of pools and threads.
+ *
+ * Threads: open, close, submit and part_* come from one thread (the gateway) at a time; `done` is called on pool threads and
+ * must not block. Lock order: a head's lock, then its pool's. */
+#ifndef ATTND_WORKERS_ENGINE_H
+#define ATTND_WORKERS_ENGINE_H
+
+#include "base/profile.h"
+#include "base/shape.h"
+#include "cache/policy.h"
+#include "config/config.h"
+#include "kernels/kernels.h"
+#include "stats/histogram.h"
+
+struct engine;
+struct engine_stream;
+
+/* What a part asks for. */
+enum part_flag { PART_APPEND = 1, PART_ATTEND = 2, PART_PARTIAL = 4, PART_OBSERVE = 8 };
+
+/* One stream's tokens of one layer. The caller fills the first group and keeps inputs and outputs alive until done. */
+struct part {
+    struct engine_stream *stream;
+    uint32_t layer, n_tokens;
+    unsigned flags;
+    uint64_t first_token;          /* append: equals the layer's count when its turn comes; attend alone: the count */
+    const void *q;                 /* (n_tokens, H, d) in the stream's element type, any alignment */
+    const void *key[2], *value[2]; /* (n_tokens, Hkv, d | e) */
+    float *out;                    /* (n_tokens, H, e) */
+    float *lse;                    /* (n_tokens, H); with PART_PARTIAL */
+    void *owner;                   /* the caller's */
+
+    /* Filled by the engine when done. */
+    int err;                                          /* 0, or ERR_NO_MEMORY: the stream is FAILED */
+    uint64_t submit_ns, start_ns, end_ns;             /* monotonic: submitted, first head began, last head ended */
+    atomic_uint_fast64_t append_ns, attend_ns;        /* summed over heads */
+    atomic_uint heads_left;
+    struct head_task *task;                           /* (Hkv) */
+};
+
+typedef void engine_done(void *context, struct part *part);
+
+/* Live totals of a pool or of a profile; readable by anyone at any time. */
+struct engine_totals {
+    atomic_size_t allocated, resident, control, full_bf16; /* bytes */
+    atomic_uint_fast64_t streams, tokens, coordinates;     /* coordinates: cached numbers, the denominator of bits per coordinate */
+    atomic_uint_fast64_t queued;                           /* head tasks waiting now */
+    atomic_uint_fast64_t busy_ns;                          /* of all threads */
+    struct histogram wait, append, attend;                 /* seconds per head task */
+};
+
+int engine_create(struct engine **out, const struct config *config, const struct kernels *kernels, engine_done *done, void *context,
+                  struct fault *fault);
+void engine_destroy(struct engine *engine); /* drains first; NULL is allowed */
+
+/* A stream's heads under a profile with overrides ("window,budget_fraction=0.125"). Takes no ownership of shape. */
+int engine_open(struct engine *engine, const struct shape *shape, const char *profile, struct engine_stream **out,
+                struct fault *fault);
+/* Frees the heads. The stream must be drained (no part in flight). Takes it: *stream becomes NULL. */
+void engine_close(struct engine *engine, struct engine_stream **stream);
+
+/* Tokens that the layer's caches hold once everything submitted is done. */
+uint64_t engine_next_token(const struct engine_stream *stream, uint32_t layer);
+
+/* Worst-case bytes that appending n tokens to a layer adds: what admission reserves. */
+size_t engine_worst_growth(const struct engine_stream *stream, uint32_t layer, uint64_t n_tokens);
+
+/* Checks that need a look at the numbers: finite, and within what the layer's row storages hold. ERR_NOT_FINITE, ERR_OVERFLOW,
+ * ERR_NEEDS_QUERIES with the tensor's name. Changes nothing. */
+int engine_check_part(const struct part *part, struct fault *fault);
+
+/* Memory for parts, with room for a stream's heads. */
+int part_create(struct part **out, struct engine *engine, const struct engine_stream *stream);
+void part_destroy(struct part *part);
+
+/* Hands a part to the pools. Never fails: everything was checked before. */
+void engine_submit(struct engine *engine, struct part *part);
+
+/* Waits until nothing is queued or running. */
+void engine_drain(struct engine *engine);
+
+/* What is known of a stream now. */
+struct engine_stream_state {
+    uint64_t allocated, resident, control, full_bf16, tokens, coordinates;
+    uint64_t append_ns, attend_ns;
+    int err; /* 0, or why it is FAILED */
+};
+void engine_stream_state(const struct engine_stream *stream, struct engine_stream_state *out);
+const struct shape *engine_stream_shape(const struct engine_stream *stream);
+const char *engine_stream_profile(const struct engine_stream *stream);
+uint64_t engine_stream_seed(const struct engine_stream *stream);
+/* The resolved rules, one line per run of equal heads; valid as long as the stream. */
+const char *engine_stream_rules(const struct engine_stream *stream);
+
+/* Totals: pools 0..n_pools-1 by name, profiles by name as they are first opened. */
+size_t engine_n_pools(const struct engine *engine);
+const char *engine_pool_name(const struct engine *engine, size_t pool);
+size_t engine_pool_threads(const struct engine *engine, size_t pool);
+const struct engine_totals *engine_pool_totals(const struct engine *engine, size_t pool);
+size_t engine_n_profiles(const struct engine *engine);
+const char *engine_profile_name(const struct engine *engine, size_t i);
+const struct engine_totals *engine_profile_totals(const struct engine *engine, size_t i);
+const struct kernels *engine_kernels(const struct engine *engine);
+
+#endif
