@@ -18,6 +18,9 @@ enum {
     SHAPE_STREAMS_MAX_TENSORS = 5, /* q, k1, v1, k2, v2 */
 };
 
+/* Of expected_tokens: so many tokens of the widest rows are still far from overflowing 64 bits of bytes. */
+#define SHAPE_TOKENS_MAX ((uint64_t)1 << 40)
+
 /* Letters used everywhere: H query heads, Hkv kv heads, g = H / Hkv the query group that shares one kv head's rows,
  * d key dimension, e value dimension. Softmax layers have one row stream (k, v), tensor layers two (k1, v1), (k2, v2). */
 struct shape {
