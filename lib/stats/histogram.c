@@ -1,0 +1,72 @@
+#include "stats/histogram.h"
+
+#include <math.h>
+
+enum { LAST = HISTOGRAM_BUCKETS - 1, PER_OCTAVE = 4, FIRST_NS = 1000 };
+
+/* The upper end of a bucket in ns; not for the last one. Powers of two scale exactly, so the ends are the same everywhere. */
+static double upper_ns(size_t bucket)
+{
+    static const double quarter[PER_OCTAVE] = {1.0, 1.1892071150027210667, 1.4142135623730950488, 1.6817928305074290861};
+    return ldexp(FIRST_NS * quarter[bucket % PER_OCTAVE], (int)(bucket / PER_OCTAVE));
+}
+
+double histogram_upper(size_t bucket)
+{
+    return bucket >= LAST ? INFINITY : upper_ns(bucket) * 1e-9;
+}
+
+static size_t bucket_of(uint64_t ns)
+{
+    if (ns <= FIRST_NS)
+        return 0;
+    size_t octave = 63 - (size_t)__builtin_clzll(ns / FIRST_NS);
+    size_t bucket = octave * PER_OCTAVE;
+    while (bucket < LAST && (double)ns > upper_ns(bucket))
+        bucket++;
+    return bucket < LAST ? bucket : LAST;
+}
+
+void histogram_add(struct histogram *h, uint64_t ns)
+{
+    atomic_fetch_add_explicit(&h->count[bucket_of(ns)], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&h->sum_ns, ns, memory_order_relaxed);
+}
+
+static uint64_t count_at(const struct histogram *h, size_t bucket)
+{
+    return atomic_load_explicit(&h->count[bucket], memory_order_relaxed);
+}
+
+uint64_t histogram_count(const struct histogram *h)
+{
+    uint64_t n = 0;
+    for (size_t b = 0; b < HISTOGRAM_BUCKETS; b++)
+        n += count_at(h, b);
+    return n;
+}
+
+double histogram_sum(const struct histogram *h)
+{
+    return (double)atomic_load_explicit(&h->sum_ns, memory_order_relaxed) * 1e-9;
+}
+
+double histogram_quantile(const struct histogram *h, double p)
+{
+    /* One reading of the counts, so that the rank fits them while writers go on. */
+    uint64_t count[HISTOGRAM_BUCKETS], n = 0;
+    for (size_t b = 0; b < HISTOGRAM_BUCKETS; b++)
+        n += count[b] = count_at(h, b);
+    if (n == 0)
+        return 0;
+    double rank = p * (double)n, below = 0;
+    for (size_t b = 0; b < LAST; b++) {
+        if (count[b] && below + (double)count[b] >= rank) {
+            double lower = b ? histogram_upper(b - 1) : 0, upper = histogram_upper(b);
+            double share = (rank - below) / (double)count[b];
+            return lower + (upper - lower) * (share > 0 ? share : 0);
+        }
+        below += (double)count[b];
+    }
+    return histogram_upper(LAST - 1);
+}
