@@ -45,7 +45,9 @@ struct wire_part {
     uint16_t status;      /* reply: 0 or the number of an error (wire_status) */
 };
 
-/* Frame 0 of any data message, decoded. parts: room for WIRE_PARTS_MAX or max_parts. ERR_MALFORMED, ERR_VERSION, ERR_TOO_LARGE. */
+/* Frame 0 of any data message, decoded. parts: room for WIRE_PARTS_MAX or max_parts. ERR_MALFORMED, ERR_VERSION, ERR_TOO_LARGE;
+ * header->id then is the message's where it could be read, else 0. A message that is refused as a whole is answered with a reply
+ * of that id, n_parts 0 and frames WIRE_HAS_FAULTS: its faults frame has one object. */
 int wire_decode(const void *frame, size_t bytes, struct wire_header *header, struct wire_part *parts, size_t max_parts,
                 struct fault *fault);
 
