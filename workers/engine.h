@@ -37,11 +37,11 @@ struct part {
     void *owner;                   /* the caller's */
 
     /* Filled by the engine when done. */
-    int err;                                          /* 0, or ERR_NO_MEMORY: the stream is FAILED */
-    uint64_t submit_ns, start_ns, end_ns;             /* monotonic: submitted, first head began, last head ended */
-    atomic_uint_fast64_t append_ns, attend_ns;        /* summed over heads */
+    atomic_int err;                            /* 0, or why the stream is FAILED */
+    uint64_t submit_ns, end_ns;                /* monotonic: submitted, last head ended */
+    atomic_uint_fast64_t append_ns, attend_ns; /* summed over heads */
     atomic_uint heads_left;
-    struct head_task *task;                           /* (Hkv) */
+    struct head_task *task; /* (Hkv) */
 };
 
 typedef void engine_done(void *context, struct part *part);
@@ -49,14 +49,14 @@ typedef void engine_done(void *context, struct part *part);
 /* Live totals of a pool or of a profile; readable by anyone at any time. */
 struct engine_totals {
     atomic_size_t allocated, resident, control, full_bf16; /* bytes */
-    atomic_uint_fast64_t streams, tokens, coordinates;     /* coordinates: cached numbers, the denominator of bits per coordinate */
+    atomic_uint_fast64_t streams, tokens;                  /* tokens: of one layer of one stream each */
     atomic_uint_fast64_t queued;                           /* head tasks waiting now */
     atomic_uint_fast64_t busy_ns;                          /* of all threads */
     struct histogram wait, append, attend;                 /* seconds per head task */
 };
 
-int engine_create(struct engine **out, const struct config *config, const struct kernels *kernels, engine_done *done, void *context,
-                  struct fault *fault);
+int engine_create(struct engine **out, const struct config *config, const struct kernels *kernels, engine_done *done,
+                  void *context, struct fault *fault);
 void engine_destroy(struct engine *engine); /* drains first; NULL is allowed */
 
 /* A stream's heads under a profile with overrides ("window,budget_fraction=0.125"). Takes no ownership of shape. */
@@ -79,6 +79,9 @@ int engine_check_part(const struct part *part, struct fault *fault);
 int part_create(struct part **out, struct engine *engine, const struct engine_stream *stream);
 void part_destroy(struct part *part);
 
+/* For the pools: one more head of the part is done; the last one reports the part. */
+void part_head_done(struct part *part);
+
 /* Hands a part to the pools. Never fails: everything was checked before. */
 void engine_submit(struct engine *engine, struct part *part);
 
@@ -87,7 +90,7 @@ void engine_drain(struct engine *engine);
 
 /* What is known of a stream now. */
 struct engine_stream_state {
-    uint64_t allocated, resident, control, full_bf16, tokens, coordinates;
+    uint64_t allocated, resident, control, full_bf16, tokens;
     uint64_t append_ns, attend_ns;
     int err; /* 0, or why it is FAILED */
 };

@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 
+/* clang-format off: rows stay rows */
 /*    name            on the wire          sentence                                       what to do */
 #define ERR_LIST(X)                                                                                                                \
     X(NO_MEMORY,      "no_memory",         "memory could not be allocated",               "close streams or lower budgets, then send again")           \
@@ -21,6 +22,7 @@
     X(UNKNOWN_STREAM, "unknown_stream",    "no such stream is open here",                 "open it, or resume it after a restart")                     \
     X(UNKNOWN_PROFILE,"unknown_profile",   "no profile has this name",                    "use a profile that hello lists")                            \
     X(EXISTS,         "exists",            "a stream of this name is open already",       "open with resume, or take another name")                    \
+    X(NOT_OWNER,      "not_owner",         "another connection writes this stream",       "open it with resume to take it over")                       \
     X(NOT_FINITE,     "not_finite",        "a tensor holds NaN or infinity",              "repair the input; nothing was applied")                     \
     X(OVERFLOW,       "overflow",          "a number does not fit the row storage",       "use a wider storage; nothing was applied")                  \
     X(BUSY,           "busy",              "the credit for queued bytes is used up",      "wait for replies, then send again from `expected`")         \
@@ -32,6 +34,7 @@
     X(NOT_FOUND,      "not_found",         "it does not exist",                           "check the name")                                            \
     X(TIMEOUT,        "timeout",           "no answer came in time",                      "check that the daemon runs at this endpoint")               \
     X(GAP,            "gap",               "publications were lost on the way",           "read faster, or raise the subscriber's limits")
+/* clang-format on */
 
 enum err {
     ERR_OK_ = 0,

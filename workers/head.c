@@ -1,0 +1,168 @@
+#include "workers/head.h"
+
+#include "base/clock.h"
+#include "workers/stream.h"
+
+/* Tokens that are widened at a time: few when rows are only appended (they stay in the first-level cache), many when queries
+ * attend, since a run is what shares the rows and what a prompt's blocks are cut from. */
+enum { RUN_APPEND = 64, RUN_ATTEND = 1024 };
+
+struct run {
+    size_t first, n; /* tokens of the part */
+    const float *q;  /* (n, g, d), scaled; NULL without queries */
+    struct token_run tokens;
+};
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static size_t run_length(const struct head *head, const struct part *part, size_t left)
+{
+    size_t n = smaller(left, part->flags & (PART_ATTEND | PART_OBSERVE) ? RUN_ATTEND : RUN_APPEND);
+    return part->flags & PART_APPEND ? smaller(n, head->cache->ops->run_max(head->cache)) : n;
+}
+
+/* Widens the head's share of the run's tensors into the worker's memory. */
+static int widen(struct worker *worker, const struct head *head, const struct part *part, struct run *run)
+{
+    const struct shape *s = &head->stream->shape;
+    const struct kernels *kernels = engine_kernels(head->stream->engine);
+    size_t bytes = element_bytes(s->element), n = run->n, g = s->heads / s->kv_heads, d = s->key_dim, e = s->value_dim;
+    size_t n_streams = part->flags & PART_APPEND ? attention_streams((enum attention_kind)s->kind[part->layer]) : 0;
+    size_t n_q = part->q ? n * g * d : 0;
+    float *to = scratch_get(&worker->input, (n_q + n_streams * n * (d + e)) * sizeof *to);
+    if (!to)
+        return ERR_NO_MEMORY;
+    run->q = n_q ? to : NULL;
+    if (n_q) {
+        const char *from = (const char *)part->q + (run->first * s->heads + head->kv_head * g) * d * bytes;
+        kernels->widen[s->element](from, n, g * d, s->heads * d, s->scale, to);
+        to += n_q;
+    }
+    run->tokens = (struct token_run){.first = part->first_token + run->first, .n = n};
+    for (size_t i = 0; i < n_streams; i++) {
+        size_t at = run->first * s->kv_heads + head->kv_head;
+        run->tokens.key[i] = to;
+        kernels->widen[s->element]((const char *)part->key[i] + at * d * bytes, n, d, s->kv_heads * d, 1, to);
+        to += n * d;
+        run->tokens.value[i] = to;
+        kernels->widen[s->element]((const char *)part->value[i] + at * e * bytes, n, e, s->kv_heads * e, 1, to);
+        to += n * e;
+    }
+    return 0;
+}
+
+static int attend(struct worker *worker, struct head *head, const struct part *part, const struct run *run)
+{
+    const struct shape *s = &head->stream->shape;
+    struct cache *cache = head->cache;
+    size_t g = s->heads / s->kv_heads, H = s->heads, h = head->kv_head * g;
+    bool append = part->flags & PART_APPEND;
+    uint64_t last = cache->n_tokens ? cache->n_tokens - 1 : 0;
+    struct attend a = {
+        .kernels = engine_kernels(head->stream->engine),
+        .n_views = attention_streams((enum attention_kind)s->kind[part->layer]),
+        .group = g,
+        .d = s->key_dim,
+        .e = s->value_dim,
+        .n_tokens = run->n,
+        .first_token = append ? run->tokens.first : last,
+        .token_step = append,
+        .q = run->q,
+        .sink_logit = s->n_sink_logits ? s->sink_logit + h : NULL,
+        .out = part->out + (run->first * H + h) * s->value_dim,
+        .out_stride = H * s->value_dim,
+        .lse = part->flags & PART_PARTIAL ? part->lse + run->first * H + h : NULL,
+        .lse_stride = H,
+    };
+    if (cache->n_tokens)
+        a.n_views = cache->ops->view(cache, a.first_token, run->q, a.view);
+    return pool_attend(worker, &a);
+}
+
+/* Widen, append, attend, observe: one run. Adds the times. */
+static int step(struct worker *worker, struct head *head, struct part *part, struct run *run, uint64_t *append_ns,
+                uint64_t *attend_ns)
+{
+    struct cache *cache = head->cache;
+    uint64_t t0 = clock_ns(), t1;
+    int err = widen(worker, head, part, run);
+    if (!err && part->flags & PART_APPEND)
+        err = cache->ops->append(cache, &run->tokens);
+    t1 = clock_ns();
+    *append_ns += t1 - t0;
+    if (err)
+        return err;
+    if (part->flags & PART_ATTEND)
+        err = attend(worker, head, part, run);
+    if (!err && run->q && cache->ops->observe)
+        cache->ops->observe(cache, &(struct attention_record){.first = run->tokens.first, .n_tokens = run->n, .q = run->q});
+    *attend_ns += clock_ns() - t1;
+    return err;
+}
+
+static void account(struct head *head, const struct part *part, uint64_t n_appended)
+{
+    size_t allocated = atomic_load(&head->cache->account.allocated), resident = atomic_load(&head->cache->account.resident);
+    const struct shape *s = &head->stream->shape;
+    stream_account(head, (ptrdiff_t)(allocated - head->allocated), (ptrdiff_t)(resident - head->resident));
+    head->allocated = allocated;
+    head->resident = resident;
+    if (n_appended) {
+        size_t full = shape_full_bf16_bytes(s, (enum attention_kind)s->kind[part->layer], n_appended);
+        uint64_t tokens = head->kv_head == 0 ? n_appended : 0; /* counted once per layer */
+        atomic_fetch_add(&head->stream->full_bf16, full);
+        atomic_fetch_add(&pool_totals(head->pool)->full_bf16, full);
+        atomic_fetch_add(&head->stream->profile->totals.full_bf16, full);
+        atomic_fetch_add(&head->stream->tokens, tokens);
+        atomic_fetch_add(&pool_totals(head->pool)->tokens, tokens);
+        atomic_fetch_add(&head->stream->profile->totals.tokens, tokens);
+    }
+}
+
+static void add_times(struct engine_totals *totals, uint64_t wait_ns, uint64_t append_ns, uint64_t attend_ns, unsigned flags)
+{
+    histogram_add(&totals->wait, wait_ns);
+    if (flags & PART_APPEND)
+        histogram_add(&totals->append, append_ns);
+    if (flags & PART_ATTEND)
+        histogram_add(&totals->attend, attend_ns);
+}
+
+void head_run(struct worker *worker, struct head_task *task)
+{
+    struct head *head = task->head;
+    struct part *part = task->part;
+    uint64_t wait_ns = clock_ns() - part->submit_ns, append_ns = 0, attend_ns = 0;
+    struct run run = {0};
+    int err = atomic_load(&head->stream->err);
+    while (!err && run.first < part->n_tokens) {
+        run.n = run_length(head, part, part->n_tokens - run.first);
+        err = step(worker, head, part, &run, &append_ns, &attend_ns);
+        if (!err)
+            run.first += run.n;
+    }
+    if (err) {
+        int none = 0;
+        atomic_compare_exchange_strong(&head->stream->err, &none, err);
+        atomic_store(&part->err, err);
+    }
+    account(head, part, part->flags & PART_APPEND ? run.first : 0);
+    add_times(pool_totals(head->pool), wait_ns, append_ns, attend_ns, part->flags);
+    add_times(&head->stream->profile->totals, wait_ns, append_ns, attend_ns, part->flags);
+    atomic_fetch_add(&part->append_ns, append_ns);
+    atomic_fetch_add(&part->attend_ns, attend_ns);
+    atomic_fetch_add(&head->stream->append_ns, append_ns);
+    atomic_fetch_add(&head->stream->attend_ns, attend_ns);
+}
+
+void head_retire(struct head *head)
+{
+    if (!head->cache)
+        return;
+    stream_account(head, -(ptrdiff_t)head->allocated, -(ptrdiff_t)head->resident);
+    head->cache->ops->destroy(head->cache);
+    head->cache = NULL;
+}

@@ -1,0 +1,27 @@
+/* Head: one kv head of one layer of one stream: its cache, its FIFO, and how a task runs on it. */
+#ifndef ATTND_WORKERS_HEAD_H
+#define ATTND_WORKERS_HEAD_H
+
+#include "workers/pool.h"
+
+struct head {
+    struct engine_stream *stream;
+    struct pool *pool;
+    struct cache *cache;
+    uint32_t layer, kv_head;
+
+    /* Guarded by the pool's lock. */
+    struct head_task *first, *last;
+    struct head *next_ready;
+    bool in_turn; /* in the inbox or running */
+
+    size_t allocated, resident; /* of the cache, as last added to the totals; the turn's holder writes */
+};
+
+/* One task: for each run of tokens append, then attend. Adds times to the part; a failure is left in the part and the stream. */
+void head_run(struct worker *worker, struct head_task *task);
+
+/* Takes the cache's bytes out of all totals and frees it. The head must be idle. */
+void head_retire(struct head *head);
+
+#endif

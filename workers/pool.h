@@ -1,0 +1,51 @@
+/* Pool: an OpenMP team that drains an inbox of heads. The only place with OpenMP in it.
+ *
+ * A pool is one pthread that enters one parallel region for its whole life; the team's threads take heads whose turn has come
+ * from the inbox. A head is in the inbox at most once, and runs one task at a time: taking it from the inbox is the turn.
+ * Inside a turn, a long attention may be forked: its units are offered to idle threads of the same team and joined before the
+ * turn ends.
+ * Threads: submit from any thread; everything else inside. One lock per pool, held for a few instructions only; it also
+ * guards the FIFOs of the pool's heads. An idle thread spins for a while, then sleeps. */
+#ifndef ATTND_WORKERS_POOL_H
+#define ATTND_WORKERS_POOL_H
+
+#include "attention/attend.h"
+#include "config/config.h"
+#include "workers/engine.h"
+#include "workers/scratch.h"
+
+struct pool;
+struct head;
+
+/* One head's share of a part. */
+struct head_task {
+    struct part *part;
+    struct head *head;
+    struct head_task *next;
+};
+
+/* What a team's thread works with. */
+struct worker {
+    struct pool *pool;
+    struct scratch input;   /* widened tokens and queries of one run */
+    struct scratch shared;  /* the partials of a plan that this thread holds */
+    struct scratch scratch; /* of attend_unit */
+};
+
+/* Called on a team's thread with the head's turn held: runs one task (head.c). */
+typedef void pool_run(struct worker *worker, struct head_task *task);
+
+int pool_create(struct pool **out, const struct config_pool *config, double spin_seconds, pool_run *run, struct fault *fault);
+void pool_destroy(struct pool *pool); /* the inbox must be empty; NULL is allowed */
+
+/* Hands tasks (linked by next) to the heads' FIFOs, in order. All heads belong to this pool. */
+void pool_submit(struct pool *pool, struct head_task *first);
+
+/* Runs a whole plan: its units on this thread and on idle ones of the team, then its finish. Within a turn. ERR_NO_MEMORY. */
+int pool_attend(struct worker *worker, const struct attend *attend);
+
+const char *pool_name(const struct pool *pool);
+size_t pool_threads(const struct pool *pool);
+struct engine_totals *pool_totals(struct pool *pool);
+
+#endif
