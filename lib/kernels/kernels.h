@@ -34,7 +34,7 @@ struct kernels {
     void (*accumulate[N_STORAGE])(const float *p, size_t ldp, const float *f, size_t n_q, const void *values, size_t row, size_t n,
                                   size_t e, float *acc, size_t lda);
 
-    /* out[c] = a[c] * b[c];  acc[c] += w * a[c] * b[c];  y[c] = y[c] * f + x[c] * g. The small vector work around the tiles. */
+    /* out[c] = a[c] * b[c] (out may be a);  acc[c] += w * a[c] * b[c];  y[c] = y[c] * f + x[c] * g. The small vector work around the tiles. */
     void (*multiply)(const float *a, const float *b, size_t n, float *out);
     void (*multiply_add)(float w, const float *a, const float *b, size_t n, float *acc);
     void (*combine)(float f, float *y, float g, const float *x, size_t n);

@@ -1,0 +1,56 @@
+#include "attention/partial.h"
+
+#include <float.h>
+#include <math.h>
+
+void partial_clear(float *partial, size_t e)
+{
+    partial[PARTIAL_MAX_NUM] = partial[PARTIAL_MAX_DEN] = -INFINITY;
+    for (size_t c = PARTIAL_SUM; c < PARTIAL_HEAD + e; c++)
+        partial[c] = 0;
+}
+
+/* Puts the larger maximum in *max and gives the factors that rebase both sides on it; an empty side gets 0. */
+static void rebase(const struct kernels *kernels, float *max, float other, float factor[2])
+{
+    float m = other > *max ? other : *max, x[2] = {*max - m, other - m};
+    if (m == -INFINITY) {
+        factor[0] = factor[1] = 0;
+        return;
+    }
+    kernels->exponential(x, 2, factor);
+    *max = m;
+}
+
+void partial_merge(const struct kernels *kernels, float *into, const float *from, size_t e)
+{
+    float num[2], den[2];
+    rebase(kernels, &into[PARTIAL_MAX_NUM], from[PARTIAL_MAX_NUM], num);
+    rebase(kernels, &into[PARTIAL_MAX_DEN], from[PARTIAL_MAX_DEN], den);
+    into[PARTIAL_SUM] = into[PARTIAL_SUM] * den[0] + from[PARTIAL_SUM] * den[1];
+    kernels->combine(num[0], into + PARTIAL_HEAD, num[1], from + PARTIAL_HEAD, e);
+}
+
+void partial_add_logit(float *partial, float logit)
+{
+    float max = partial[PARTIAL_MAX_DEN], m = logit > max ? logit : max;
+    if (m == -INFINITY)
+        return;
+    partial[PARTIAL_SUM] = partial[PARTIAL_SUM] * expf(max - m) + expf(logit - m);
+    partial[PARTIAL_MAX_DEN] = m;
+}
+
+void partial_finish(const struct kernels *kernels, const float *partial, size_t e, float *out, float *lse)
+{
+    float max_num = partial[PARTIAL_MAX_NUM], max_den = partial[PARTIAL_MAX_DEN], sum = partial[PARTIAL_SUM];
+    bool any = max_den > -INFINITY && sum > 0;
+    float factor = 0, x = max_num - max_den;
+    if (any && max_num > -INFINITY) {
+        kernels->exponential(&x, 1, &factor);
+        factor = fminf(factor / sum, FLT_MAX); /* estimators may put far more weight above than below: never 0 * inf */
+    }
+    for (size_t c = 0; c < e; c++)
+        out[c] = factor == 0 ? 0 : partial[PARTIAL_HEAD + c] * factor;
+    if (lse)
+        *lse = any ? max_den + logf(sum) : -INFINITY;
+}
