@@ -2,7 +2,9 @@
  *
  * Requests: {"op": "hello" | "open" | "close" | "status", "id": N, ...}. Replies repeat op and id and say "ok": true with the answer or
  * "ok": false with "error": {"code", "message", "advice"}. Unknown keys of requests are errors, of replies are ignored.
- * Ownership: what a decode allocates is freed by the matching _free; encoders return a malloc'd NUL-terminated string. */
+ * Whole numbers are at most 2^53, so that any JSON reader holds them; a seed, which may be larger, is a string of digits.
+ * Ownership: decoders allocate nothing that outlives them but control_decode_status's text; encoders return a malloc'd
+ * NUL-terminated string, or NULL when there is no memory. Threads: pure functions. */
 #ifndef ATTND_WIRE_CONTROL_H
 #define ATTND_WIRE_CONTROL_H
 
@@ -27,8 +29,10 @@ struct control_request {
 /* Text that begins with '{' is control; everything else is a data message. */
 bool control_is(const void *frame, size_t bytes);
 
+/* When it fails, out->id and out->op are the request's where they could be read, else 0 and N_CONTROL: what a refusal repeats. */
 int control_decode_request(const void *text, size_t bytes, struct control_request *out, struct fault *fault);
 char *control_encode_request(const struct control_request *request);
+const char *control_op_name(enum control_op op); /* "hello"; NULL for N_CONTROL */
 
 struct control_hello { /* what hello answers */
     unsigned protocol;
@@ -53,7 +57,7 @@ struct control_close { /* what close answers: the stream's last numbers */
     double attention_seconds; /* append and attend, summed over heads */
 };
 
-/* The answers. `id` and `op` are those of the request. */
+/* The answers. `id` and `op` are those of the request; op NULL: it could not be read. NULL when there is no memory. */
 char *control_encode_hello(uint64_t id, const struct control_hello *hello);
 char *control_encode_open(uint64_t id, const struct control_open *open);
 char *control_encode_close(uint64_t id, const struct control_close *close);
@@ -66,6 +70,13 @@ int control_decode_open(const void *text, size_t bytes, uint64_t *id, struct con
 int control_decode_close(const void *text, size_t bytes, uint64_t *id, struct control_close *out, struct fault *fault);
 char *control_decode_status(const void *text, size_t bytes, uint64_t *id, struct fault *fault); /* the object as text; free it */
 int control_peek_id(const void *text, size_t bytes, uint64_t *id); /* of any control reply */
+
+/* What every telemetry publication says of itself: the daemon's instance and the sequence of its topic. */
+struct control_telemetry {
+    char instance[40];
+    uint64_t sequence;
+};
+int control_decode_telemetry(const void *text, size_t bytes, struct control_telemetry *out);
 
 /* The faults frame of a data reply: a JSON array, one object per refused part. */
 struct part_fault {

@@ -38,6 +38,7 @@ static const struct {
     {ERR_NOT_FOUND, 20},
     {ERR_TIMEOUT, 21},
     {ERR_GAP, 22},
+    {ERR_NOT_OWNER, 23},
 };
 
 enum { N_STATUSES = sizeof statuses / sizeof *statuses };
@@ -85,8 +86,8 @@ static int check_request_part(const struct wire_part *part, size_t i, struct fau
     if ((flags & WIRE_PARTIAL) && !(flags & WIRE_ATTEND))
         return fault_set(fault, ERR_MALFORMED, "part %zu: the partial flag needs attend", i);
     if ((flags & WIRE_OBSERVE) && (flags & WIRE_ATTEND))
-        return fault_set(fault, ERR_MALFORMED, "part %zu: observe asks for no output, attend for one; append with attend is observed anyway",
-                         i);
+        return fault_set(fault, ERR_MALFORMED,
+                         "part %zu: observe asks for no output, attend for one; append with attend is observed anyway", i);
     if (part->status != 0)
         return fault_set(fault, ERR_MALFORMED, "part %zu: status is %u in a request, must be 0", i, part->status);
     if (part->n_tokens == 0)
@@ -105,7 +106,8 @@ static int check_part(enum wire_type type, const struct wire_part *part, size_t 
     return type == WIRE_REQUEST ? check_request_part(part, i, fault) : 0;
 }
 
-static int check_header(const unsigned char *at, struct wire_header *header, size_t bytes, size_t max_parts, struct fault *fault)
+static int check_header(const unsigned char *at, struct wire_header *header, size_t bytes, size_t max_parts,
+                        struct fault *fault)
 {
     if (at[5] < WIRE_REQUEST || at[5] > WIRE_OUTPUT)
         return fault_set(fault, ERR_MALFORMED, "type at byte 5 is %u, must be 1, 2 or 3", at[5]);
