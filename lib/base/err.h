@@ -8,7 +8,7 @@
 
 #include <stddef.h>
 
-/* clang-format off: rows stay rows */
+/* clang-format off */
 /*    name            on the wire          sentence                                       what to do */
 #define ERR_LIST(X)                                                                                                                \
     X(NO_MEMORY,      "no_memory",         "memory could not be allocated",               "close streams or lower budgets, then send again")           \
@@ -51,7 +51,7 @@ struct fault {
     char text[256];
 };
 
-const char *err_name(int err);     /* "wrong_index"; "ok" for 0 */
+const char *err_name(int err); /* "wrong_index"; "ok" for 0 */
 const char *err_sentence(int err);
 const char *err_advice(int err);
 int err_from_name(const char *name); /* the code with this wire name; 0 for "ok", ERR_INVALID when unknown */

@@ -25,10 +25,10 @@ enum { KEY_TEXT_BYTES = 64 };
 struct key {
     const char *name;
     enum key_type type;
-    size_t offset;              /* of the value in its struct */
-    double min, max;            /* inclusive; KEY_PAIR: of each */
-    const char *unit;           /* "bytes", "tokens", "seconds", "" */
-    const char *initial;        /* the default, as text */
+    size_t offset;       /* of the value in its struct */
+    double min, max;     /* inclusive; KEY_PAIR: of each */
+    const char *unit;    /* "bytes", "tokens", "seconds", "" */
+    const char *initial; /* the default, as text */
     const char *help;
     const char *const *choices; /* KEY_CHOICE: NULL-terminated */
 };

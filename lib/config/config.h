@@ -22,28 +22,28 @@ struct config_socket {
 
 struct config_pool {
     char name[PROFILE_NAME_BYTES];
-    uint64_t threads;             /* 0: one per CPU that this process may use */
-    int cpu[CONFIG_CPUS_MAX];     /* pinning: thread i of the team runs on cpu[i % n_cpus]; n_cpus 0: not pinned */
+    uint64_t threads;         /* 0: one per CPU that this process may use */
+    int cpu[CONFIG_CPUS_MAX]; /* pinning: thread i of the team runs on cpu[i % n_cpus]; n_cpus 0: not pinned */
     size_t n_cpus;
-    bool heads_auto;              /* takes the heads that no other pool names, balanced by load */
+    bool heads_auto;                /* takes the heads that no other pool names, balanced by load */
     uint64_t first_head, last_head; /* else: kv heads, inclusive, of every layer */
 };
 
-struct config_limits { /* every one in a table of keys */
+struct config_limits {                                                 /* every one in a table of keys */
     uint64_t message_bytes, parts, tokens_per_message, streams, heads; /* heads: of all streams together, layers x kv heads */
-    uint64_t credit_bytes;      /* of one connection's messages that wait or run */
-    uint64_t queued_bytes;      /* of all connections */
-    uint64_t reply_bytes;       /* kept per stream for resends until confirmed */
-    uint64_t subscriber_messages; /* high-water mark per subscriber */
-    uint64_t memory_bytes;      /* of all caches; 0: no limit */
+    uint64_t credit_bytes;                                             /* of one connection's messages that wait or run */
+    uint64_t queued_bytes;                                             /* of all connections */
+    uint64_t reply_bytes;                                              /* kept per stream for resends until confirmed */
+    uint64_t subscriber_messages;                                      /* high-water mark per subscriber */
+    uint64_t memory_bytes;                                             /* of all caches; 0: no limit */
 };
 
 struct config {
     struct config_socket ingest, outputs, telemetry;
     double telemetry_interval_seconds;
-    char isa[KEY_TEXT_BYTES];   /* "auto", "scalar", "avx2", "avx512" */
+    char isa[KEY_TEXT_BYTES]; /* "auto", "scalar", "avx2", "avx512" */
     char log_level[KEY_TEXT_BYTES];
-    double spin_seconds;        /* how long an idle thread spins before it sleeps */
+    double spin_seconds; /* how long an idle thread spins before it sleeps */
     struct config_limits limits;
     struct config_pool pool[CONFIG_POOLS_MAX];
     size_t n_pools;

@@ -38,6 +38,14 @@ static uint64_t count_at(const struct histogram *h, size_t bucket)
     return atomic_load_explicit(&h->count[bucket], memory_order_relaxed);
 }
 
+void histogram_merge(struct histogram *into, const struct histogram *from)
+{
+    for (size_t b = 0; b < HISTOGRAM_BUCKETS; b++)
+        atomic_fetch_add_explicit(&into->count[b], count_at(from, b), memory_order_relaxed);
+    uint64_t sum = atomic_load_explicit(&from->sum_ns, memory_order_relaxed);
+    atomic_fetch_add_explicit(&into->sum_ns, sum, memory_order_relaxed);
+}
+
 uint64_t histogram_count(const struct histogram *h)
 {
     uint64_t n = 0;

@@ -17,7 +17,8 @@ struct histogram {
 };
 
 void histogram_add(struct histogram *h, uint64_t ns);
-double histogram_upper(size_t bucket); /* seconds; the last is infinity */
+void histogram_merge(struct histogram *into, const struct histogram *from); /* adds all counts: totals over pools */
+double histogram_upper(size_t bucket);                                      /* seconds; the last is infinity */
 uint64_t histogram_count(const struct histogram *h);
 double histogram_sum(const struct histogram *h); /* seconds */
 /* The value under which the fraction p (0..1) lies, interpolated inside its bucket; 0 when empty. */
