@@ -8,10 +8,12 @@ static const struct {
     int err;
     const char *name, *sentence, *advice;
 } table[] = {
+    /* clang-format off */
     {0, "ok", "done", "nothing to do"},
 #define ERR_ROW(name, wire, sentence, advice) {ERR_##name, wire, sentence, advice},
     ERR_LIST(ERR_ROW)
 #undef ERR_ROW
+    /* clang-format on */
 };
 
 enum { N_ERR = sizeof table / sizeof *table };
