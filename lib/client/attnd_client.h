@@ -10,6 +10,12 @@
  *
  * Pipelining: attnd_send returns at once with a ticket; attnd_wait collects. Parts (and what they point to for output) must live
  * until their ticket was waited for; inputs are copied when sent. The client confirms replies by itself, in its next message.
+ *
+ * Refusals: a refused append was not applied, and stream->next goes back to the index that the daemon expects. What was sent
+ * behind it is refused as well (wrong_index), so wait for all that is in flight on the stream, then send from stream->next on.
+ * Resending: after a timeout, or in a new process, attnd_open with resume takes the stream over and stream->next is the daemon's.
+ * Who lacks outputs before that index sets stream->next[layer] back to the first that is missing and sends those tokens again in
+ * the same batches: the daemon recognises them, applies nothing twice and answers with the same payload.
  * Threads: a client and its streams belong to one thread at a time. Errors: 0 or negative enum err, with words in *fault. */
 #ifndef ATTND_CLIENT_H
 #define ATTND_CLIENT_H
@@ -40,26 +46,33 @@ struct attnd_part {
     struct fault fault;              /* filled by wait: err 0, or why this part was refused (the others may have been applied) */
 };
 
-/* Connects to a daemon's ingest endpoint and says hello. context: a ZeroMQ context to use (needed for inproc), or NULL for its own. */
+/* Connects to a daemon's ingest endpoint and says hello, waiting at most 5 seconds. endpoint NULL: runtime_ingest(). zmq_context:
+ * a context to use (needed for inproc; it must outlive the client), or NULL for its own. */
 int attnd_connect(struct attnd_client **out, const char *endpoint, void *zmq_context, struct fault *fault);
 void attnd_disconnect(struct attnd_client *client); /* NULL is allowed; open streams stay open in the daemon */
 const struct control_hello *attnd_hello(const struct attnd_client *client);
 
-/* How long calls wait for an answer: ERR_TIMEOUT after it. Default 30 seconds. */
+/* How long calls wait for an answer: ERR_TIMEOUT after it. Default 30 seconds; INFINITY waits for ever. */
 void attnd_set_timeout(struct attnd_client *client, double seconds);
+
+/* How long to look again and again for an answer before sleeping until one comes. Default 50 us: a sleep and a wake-up cost
+ * about 10 us of latency, looking costs a core, which is yielded to whoever wants it. 0 sleeps at once. */
+void attnd_set_spin(struct attnd_client *client, double seconds);
 
 /* Opens, or with resume takes over, a stream. stream->next tells where to go on. */
 int attnd_open(struct attnd_client *client, const char *name, const struct shape *shape, const char *profile, bool resume,
                struct attnd_stream *stream, struct fault *fault);
-/* Closes in the daemon and frees what the stream owns. last: may be NULL. */
+/* Closes in the daemon, once everything in flight on the stream is answered, and frees what the stream owns whatever the result
+ * is. last: may be NULL. */
 int attnd_close(struct attnd_client *client, struct attnd_stream *stream, struct control_close *last, struct fault *fault);
-void attnd_forget(struct attnd_stream *stream); /* frees without closing in the daemon */
+void attnd_forget(struct attnd_stream *stream); /* frees without closing in the daemon; nothing of it may be in flight */
 
 /* Sends one message: one layer of n_parts streams. *ticket identifies it. ERR_BUSY never comes from here: it is in a part's fault. */
 int attnd_send(struct attnd_client *client, uint32_t layer, struct attnd_part *parts, size_t n_parts, uint64_t *ticket,
                struct fault *fault);
 /* Waits for that message's reply and fills its parts. 0 also when single parts were refused: see their fault. Tickets may be
- * waited for in any order. */
+ * waited for in any order, each once: whatever comes back, ERR_TIMEOUT too, the ticket is gone and its parts are the caller's
+ * again (an answer that comes later is dropped, and its tokens stay unconfirmed). */
 int attnd_wait(struct attnd_client *client, uint64_t ticket, struct fault *fault);
 /* Send and wait; a refused part is an error here (the first one's). */
 int attnd_step(struct attnd_client *client, uint32_t layer, struct attnd_part *parts, size_t n_parts, struct fault *fault);
@@ -69,7 +82,9 @@ size_t attnd_in_flight(const struct attnd_client *client);
 /* The daemon's status (stream 0) or one stream's, as JSON text; free() it. */
 int attnd_status(struct attnd_client *client, uint64_t stream, char **json, struct fault *fault);
 
-/* Subscribing: to "outputs" topics out/<stream>/<layer>/ or telemetry topics telemetry/<what>/ by prefix. */
+/* Subscribing: to "outputs" topics out/<stream>/<layer>/ or telemetry topics telemetry/<what>/ by prefix. The endpoints are in
+ * attnd_hello(). A subscription takes effect a moment after the call: what is published before that is not seen, and not
+ * counted as lost. */
 struct attnd_subscriber;
 struct attnd_publication {
     char topic[160];
