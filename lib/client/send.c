@@ -151,7 +151,7 @@ int attnd_send(struct attnd_client *client, uint32_t layer, struct attnd_part *p
 {
     struct ticket *ticket;
     zmq_msg_t frames[REQUEST_FRAMES_MAX];
-    size_t n_tensors, n_frames = 1;
+    size_t n_tensors = 0, n_frames = 1;
     int err = check_message(client, layer, parts, n_parts, &n_tensors, fault);
     if (!err)
         err = ticket_create(client, layer, parts, n_parts, &ticket, fault);
