@@ -1,0 +1,186 @@
+#include "daemon/control.h"
+
+#include "daemon/egress.h"
+#include "daemon/telemetry.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int open_checked(struct gateway *gateway, const struct control_request *request, struct connection *writer,
+                        struct stream **out, struct fault *fault)
+{
+    const struct config_limits *limits = &gateway->config->limits;
+    const struct shape *shape = &request->shape;
+    struct engine_stream *engine_stream = NULL;
+    if (atomic_load(&gateway->stopping))
+        return fault_set(fault, ERR_CLOSING, "the daemon is draining");
+    if (gateway->streams.n_heads + shape->n_layers * shape->kv_heads > limits->heads)
+        return fault_set(fault, ERR_TOO_LARGE, "%zu heads are open, %zu more would pass %llu (limits.heads)",
+                         gateway->streams.n_heads, shape->n_layers * shape->kv_heads, (unsigned long long)limits->heads);
+    if (gateway->streams.n_open >= limits->streams) /* before memory is taken for it */
+        return fault_set(fault, ERR_TOO_LARGE, "%zu streams are open, the limit (limits.streams)", gateway->streams.n_open);
+    int err = engine_open(gateway->engine, shape, request->profile, &engine_stream, fault);
+    if (!err)
+        err = streams_add(&gateway->streams, request->name, &engine_stream, writer, out, fault);
+    engine_close(gateway->engine, &engine_stream); /* still set only when it was not taken */
+    if (!err) {
+        atomic_fetch_add(&gateway->counters.streams_opened, 1);
+        atomic_store(&gateway->counters.streams_open, gateway->streams.n_open);
+    }
+    return err;
+}
+
+static bool same_shape(const struct shape *a, const struct shape *b)
+{
+    return a->n_layers == b->n_layers && memcmp(a->kind, b->kind, a->n_layers) == 0 && a->heads == b->heads &&
+           a->kv_heads == b->kv_heads && a->key_dim == b->key_dim && a->value_dim == b->value_dim && a->element == b->element;
+}
+
+static int take_over(struct stream *stream, const struct control_request *request, struct connection *writer,
+                     struct fault *fault)
+{
+    if (stream->closing)
+        return fault_set(fault, ERR_EXISTS, "stream '%s' is being closed", stream->name);
+    if (!same_shape(engine_stream_shape(stream->engine_stream), &request->shape))
+        return fault_set(fault, ERR_WRONG_SHAPE, "stream '%s' is open with another shape", stream->name);
+    stream->writer->n_streams--;
+    writer->n_streams++;
+    stream->writer = writer; /* the old connection is forgotten when its messages have left */
+    return 0;
+}
+
+static void open_stream(struct gateway *gateway, struct message *message, const struct control_request *request)
+{
+    struct fault fault = {0};
+    struct stream *stream = NULL;
+    struct connection *writer =
+        streams_connection(&gateway->streams, zmq_msg_data(&message->identity), zmq_msg_size(&message->identity));
+    if (!writer) {
+        fault_set(&fault, ERR_NO_MEMORY, "a connection");
+    } else {
+        stream = request->resume ? streams_find_name(&gateway->streams, request->name) : NULL;
+        if (stream) {
+            struct connection *before = stream->writer;
+            if (take_over(stream, request, writer, &fault) == 0 && before != writer)
+                streams_settle(&gateway->streams, before);
+        } else {
+            open_checked(gateway, request, writer, &stream, &fault);
+        }
+    }
+    struct control_open *answer = fault.err ? NULL : calloc(1, sizeof *answer);
+    if (!fault.err && !answer)
+        fault_set(&fault, ERR_NO_MEMORY, "the answer");
+    if (answer) {
+        answer->stream = stream->id;
+        answer->seed = engine_stream_seed(stream->engine_stream);
+        strncpy(answer->isa, engine_kernels(gateway->engine)->isa, sizeof answer->isa - 1);
+        answer->n_layers = request->shape.n_layers;
+        for (size_t l = 0; l < answer->n_layers; l++)
+            answer->next_token[l] = engine_next_token(stream->engine_stream, (uint32_t)l);
+        answer->rules = engine_stream_rules(stream->engine_stream);
+        egress_control(gateway, &message->identity, control_encode_open(request->id, answer));
+        log_event(gateway->log, LOG_INFO, "stream_opened", LOG_TEXT("stream", stream->name), LOG_COUNT("id", stream->id),
+                  LOG_TEXT("profile", engine_stream_profile(stream->engine_stream)));
+    } else {
+        metric_reasons_add(&gateway->counters.refused, fault.err);
+        egress_control(gateway, &message->identity, control_encode_fault(request->id, "open", &fault));
+        if (writer)
+            streams_settle(&gateway->streams, writer);
+    }
+    free(answer);
+}
+
+void control_finish_close(struct gateway *gateway, struct stream *stream)
+{
+    struct engine_stream_state state;
+    struct connection *writer = stream->writer;
+    engine_stream_state(stream->engine_stream, &state);
+    struct control_close answer = {
+        .bytes = state.allocated,
+        .bytes_full_bf16 = state.full_bf16,
+        .tokens = state.tokens,
+        .attention_seconds = (double)(state.append_ns + state.attend_ns) * 1e-9,
+    };
+    egress_control(gateway, &stream->closer, control_encode_close(stream->close_id, &answer));
+    log_event(gateway->log, LOG_INFO, "stream_closed", LOG_TEXT("stream", stream->name), LOG_COUNT("tokens", state.tokens),
+              LOG_COUNT("bytes", state.allocated));
+    gateway->reserved_bytes -= stream->reserved_bytes;
+    streams_remove(&gateway->streams, gateway->engine, &gateway->counters, stream);
+    atomic_store(&gateway->counters.streams_open, gateway->streams.n_open);
+    streams_settle(&gateway->streams, writer);
+}
+
+static void close_stream(struct gateway *gateway, struct message *message, const struct control_request *request)
+{
+    struct fault fault = {0};
+    struct stream *stream = streams_find(&gateway->streams, request->stream);
+    if (!stream || stream->closing) {
+        fault_set(&fault, ERR_UNKNOWN_STREAM, "stream %llu is not open", (unsigned long long)request->stream);
+        metric_reasons_add(&gateway->counters.refused, fault.err);
+        egress_control(gateway, &message->identity, control_encode_fault(request->id, "close", &fault));
+        return;
+    }
+    stream->closing = true;
+    stream->close_id = request->id;
+    zmq_msg_copy(&stream->closer, &message->identity);
+    if (!stream->first)
+        control_finish_close(gateway, stream);
+}
+
+static void hello(struct gateway *gateway, struct message *message, const struct control_request *request)
+{
+    const struct config *config = gateway->config;
+    const struct identity *identity = gateway->identity;
+    struct control_hello *answer = calloc(1, sizeof *answer);
+    const char **profiles = calloc(config->n_profiles + 1, sizeof *profiles);
+    if (answer && profiles) {
+        answer->protocol = WIRE_VERSION;
+        strncpy(answer->version, ATTND_VERSION, sizeof answer->version - 1);
+        strncpy(answer->isa, engine_kernels(gateway->engine)->isa, sizeof answer->isa - 1);
+        memcpy(answer->instance, identity->instance, sizeof answer->instance);
+        answer->n_outputs = identity->outputs.n_endpoints;
+        answer->n_telemetry = identity->telemetry.n_endpoints;
+        memcpy(answer->outputs, identity->outputs.endpoint, sizeof answer->outputs);
+        memcpy(answer->telemetry, identity->telemetry.endpoint, sizeof answer->telemetry);
+        answer->message_bytes = config->limits.message_bytes;
+        answer->parts = config->limits.parts;
+        answer->tokens_per_message = config->limits.tokens_per_message;
+        answer->credit_bytes = config->limits.credit_bytes;
+        for (size_t i = 0; i < config->n_profiles; i++)
+            profiles[i] = config->profile[i].name;
+        answer->profiles = profiles;
+        egress_control(gateway, &message->identity, control_encode_hello(request->id, answer));
+    }
+    free(profiles);
+    free(answer);
+}
+
+static void status(struct gateway *gateway, struct message *message, const struct control_request *request)
+{
+    struct fault fault = {0};
+    char *text = telemetry_status(gateway, request->stream, &fault);
+    egress_control(gateway, &message->identity,
+                   text ? control_encode_status(request->id, text) : control_encode_fault(request->id, "status", &fault));
+    free(text);
+}
+
+void control_take(struct gateway *gateway, struct message *message)
+{
+    struct fault fault = {0};
+    struct control_request *request = calloc(1, sizeof *request);
+    if (!request)
+        fault_set(&fault, ERR_NO_MEMORY, "a control request");
+    else
+        control_decode_request(zmq_msg_data(&message->frame[0]), zmq_msg_size(&message->frame[0]), request, &fault);
+    if (fault.err) {
+        metric_reasons_add(&gateway->counters.refused, fault.err);
+        log_event(gateway->log, LOG_WARNING, "control_refused", LOG_ERR("reason", fault.err), LOG_TEXT("detail", fault.text));
+        egress_control(gateway, &message->identity, control_encode_fault(request ? request->id : 0, "control", &fault));
+        free(request);
+        return;
+    }
+    static void (*const answer[N_CONTROL])(struct gateway *, struct message *, const struct control_request *) = {
+        [CONTROL_HELLO] = hello, [CONTROL_OPEN] = open_stream, [CONTROL_CLOSE] = close_stream, [CONTROL_STATUS] = status};
+    answer[request->op](gateway, message, request);
+    free(request);
+}

@@ -1,0 +1,108 @@
+#include "daemon/gateway.h"
+
+#include "base/clock.h"
+#include "daemon/egress.h"
+#include "daemon/ingress.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <unistd.h>
+
+/* Messages received in a row before finished ones get their turn. */
+enum { RECEIVE_BURST = 64 };
+
+void gateway_wake(struct gateway *gateway)
+{
+    uint64_t one = 1;
+    ssize_t written = write(gateway->wake_fd, &one, sizeof one);
+    (void)written; /* EAGAIN: it is awake already */
+}
+
+void gateway_part_done(void *context, struct part *part)
+{
+    struct gateway *gateway = context;
+    struct message *message = ((struct message_part *)part->owner)->message;
+    if (atomic_fetch_sub(&message->running, 1) != 1)
+        return;
+    pthread_mutex_lock(&gateway->done_lock);
+    message->next = NULL;
+    if (gateway->done_last)
+        gateway->done_last->next = message;
+    else
+        gateway->done_first = message;
+    gateway->done_last = message;
+    atomic_store(&gateway->any_done, true);
+    pthread_mutex_unlock(&gateway->done_lock);
+    if (atomic_load(&gateway->sleeping))
+        gateway_wake(gateway);
+}
+
+static bool send_done(struct gateway *gateway)
+{
+    if (!atomic_load(&gateway->any_done))
+        return false;
+    pthread_mutex_lock(&gateway->done_lock);
+    struct message *message = gateway->done_first;
+    gateway->done_first = gateway->done_last = NULL;
+    atomic_store(&gateway->any_done, false);
+    pthread_mutex_unlock(&gateway->done_lock);
+    while (message) {
+        struct message *next = message->next;
+        egress_complete(gateway, message);
+        message = next;
+    }
+    return true;
+}
+
+static bool receive_some(struct gateway *gateway)
+{
+    size_t n = 0;
+    while (n < RECEIVE_BURST && ingress_receive(gateway))
+        n++;
+    return n > 0;
+}
+
+/* Sleeps until a socket or a pool has something. While messages run, spins first: a wake-up costs more than a short task. */
+static void wait(struct gateway *gateway)
+{
+    uint64_t give_up = clock_ns() + (uint64_t)(gateway->config->spin_seconds * 1e9);
+    while (gateway->in_flight && clock_ns() < give_up) {
+        if (atomic_load(&gateway->any_done))
+            return;
+        int events = 0;
+        size_t size = sizeof events;
+        if (zmq_getsockopt(gateway->ingest, ZMQ_EVENTS, &events, &size) == 0 && events & ZMQ_POLLIN)
+            return;
+        sched_yield();
+    }
+    zmq_pollitem_t items[] = {
+        {.socket = gateway->ingest, .events = ZMQ_POLLIN},
+        {.socket = gateway->outputs, .events = ZMQ_POLLIN},
+        {.fd = gateway->wake_fd, .events = ZMQ_POLLIN},
+    };
+    atomic_store(&gateway->sleeping, true);
+    if (!atomic_load(&gateway->any_done) && !atomic_load(&gateway->stopping))
+        zmq_poll(items, 3, -1);
+    else if (atomic_load(&gateway->stopping) && !atomic_load(&gateway->any_done))
+        zmq_poll(items, 3, 10);
+    atomic_store(&gateway->sleeping, false);
+    if (items[1].revents)
+        egress_subscriptions(gateway);
+    if (items[2].revents) {
+        uint64_t count;
+        ssize_t n = read(gateway->wake_fd, &count, sizeof count);
+        (void)n;
+    }
+}
+
+void gateway_run(struct gateway *gateway)
+{
+    for (;;) {
+        bool sent = send_done(gateway), received = receive_some(gateway);
+        if (sent || received)
+            continue;
+        if (atomic_load(&gateway->stopping) && !gateway->in_flight)
+            return;
+        wait(gateway);
+    }
+}

@@ -1,0 +1,48 @@
+/* Gateway: the one thread that owns the ingest ROUTER and the outputs XPUB. ingress is its way in, egress its way out, control
+ * answers JSON. Everything in struct gateway belongs to this thread, but for what says otherwise. */
+#ifndef ATTND_DAEMON_GATEWAY_H
+#define ATTND_DAEMON_GATEWAY_H
+
+#include "base/log.h"
+#include "config/config.h"
+#include "daemon/counters.h"
+#include "daemon/message.h"
+#include "daemon/stream.h"
+
+struct identity {      /* what the daemon says of itself in hello, status and telemetry */
+    char instance[40]; /* new at every start */
+    char ingest[CONFIG_ENDPOINT_BYTES];
+    struct config_socket outputs, telemetry; /* as bound */
+    const struct config *config;
+};
+
+struct gateway {
+    const struct config *config;
+    struct log *log;
+    struct identity *identity;
+    struct engine *engine;
+    struct counters counters; /* atomics: anyone reads */
+    struct streams streams;
+    void *ingest, *outputs;
+    size_t subscriptions;  /* on outputs */
+    size_t in_flight;      /* data messages that have not left */
+    size_t queued_bytes;   /* of those */
+    size_t reserved_bytes; /* worst case of all caches */
+
+    /* Finished messages: pushed by the pools, popped by the gateway. */
+    pthread_mutex_t done_lock;
+    struct message *done_first, *done_last;
+    atomic_bool any_done, sleeping, stopping;
+    int wake_fd; /* eventfd: written when something is done while the gateway sleeps */
+};
+
+/* Runs until `stopping` is set and everything taken has left. */
+void gateway_run(struct gateway *gateway);
+
+/* The engine's callback, on pool threads. */
+void gateway_part_done(void *gateway, struct part *part);
+
+/* From any thread: makes gateway_run look at `stopping`. */
+void gateway_wake(struct gateway *gateway);
+
+#endif

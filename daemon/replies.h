@@ -1,0 +1,34 @@
+/* Replies kept for resends: what one layer of one stream was answered, until the producer confirms it.
+ * Belongs to the gateway. */
+#ifndef ATTND_DAEMON_REPLIES_H
+#define ATTND_DAEMON_REPLIES_H
+
+#include "daemon/buffer.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct reply {
+    uint64_t first, n; /* tokens */
+    struct buffer *buffer;
+    size_t out_at, lse_at; /* floats; lse_at SIZE_MAX: none */
+    struct reply *next;
+};
+
+struct replies {
+    struct reply *first, *last; /* by token */
+};
+
+/* Keeps a reference to the buffer. Returns false when memory is out: then a resend is answered with not_kept. */
+bool replies_keep(struct replies *replies, uint64_t first, uint64_t n, struct buffer *buffer, size_t out_at, size_t lse_at);
+
+/* Drops what ends at or before `confirmed`; returns the tokens dropped. */
+uint64_t replies_confirm(struct replies *replies, uint64_t confirmed);
+
+/* Drops the oldest one; returns its tokens, 0 when there is none. */
+uint64_t replies_drop_oldest(struct replies *replies);
+
+/* Copies tokens [first, first + n): out (n, out_width), and lse (n, lse_width) unless NULL. False when some are not kept. */
+bool replies_copy(const struct replies *replies, uint64_t first, uint64_t n, size_t out_width, float *out, size_t lse_width,
+                  float *lse);
+
+#endif

@@ -1,0 +1,215 @@
+#include "daemon/snapshot.h"
+
+#include "base/clock.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ------------------------------------------------------------------ values to JSON */
+
+static json_t *histogram_json(const struct histogram *h)
+{
+    return json_pack("{s:I, s:f, s:f, s:f, s:f}", "count", (json_int_t)histogram_count(h), "sum", histogram_sum(h), "p50",
+                     histogram_quantile(h, 0.5), "p99", histogram_quantile(h, 0.99), "p999", histogram_quantile(h, 0.999));
+}
+
+static json_t *reasons_json(const struct metric_reasons *reasons)
+{
+    json_t *object = json_object();
+    for (size_t i = 0; i < metric_n_reasons(); i++)
+        if (metric_reason_count(reasons, i))
+            json_object_set_new(object, metric_reason_name(i), json_integer((json_int_t)metric_reason_count(reasons, i)));
+    return object;
+}
+
+static json_t *info_json(const char *const *info)
+{
+    json_t *object = json_object();
+    for (; info[0]; info += 2)
+        json_object_set_new(object, info[0], json_string(info[1]));
+    return object;
+}
+
+static json_t *number_json(double x)
+{
+    return x == (double)(json_int_t)x ? json_integer((json_int_t)x) : json_real(x);
+}
+
+static json_t *value_json(const struct metric *metric, const struct metric_value *value)
+{
+    if (value->histogram)
+        return histogram_json(value->histogram);
+    if (value->count)
+        return reasons_json(value->count);
+    if (value->info)
+        return info_json(value->info);
+    return metric->type == METRIC_GAUGE || metric->type == METRIC_COUNTER ? number_json(value->number) : json_null();
+}
+
+/* One flat object, in the order of the table, after an optional name. */
+static json_t *values_json(const char *name, const struct metric_values *values)
+{
+    json_t *object = json_object();
+    if (name)
+        json_object_set_new(object, "name", json_string(name));
+    for (size_t i = 0; i < N_METRIC; i++)
+        if (values->value[i].present)
+            json_object_set_new(object, metric_table[i].name, value_json(&metric_table[i], &values->value[i]));
+    return object;
+}
+
+/* ------------------------------------------------------------------ what is measured where */
+
+static uint64_t process_resident(void)
+{
+    unsigned long long size = 0, resident = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (!file)
+        return 0;
+    int n = fscanf(file, "%llu %llu", &size, &resident);
+    fclose(file);
+    return n == 2 ? resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+static struct metric_memory memory_of(const struct engine_totals *totals)
+{
+    uint64_t full = atomic_load(&totals->full_bf16);
+    return (struct metric_memory){
+        .allocated = atomic_load(&totals->allocated),
+        .resident = atomic_load(&totals->resident),
+        .control = atomic_load(&totals->control),
+        .full_bf16 = full,
+        .coordinates = full / 2, /* bf16: two bytes each */
+    };
+}
+
+static void set_totals(struct metric_values *v, const struct engine_totals *totals)
+{
+    struct metric_memory memory = memory_of(totals);
+    metrics_set_memory(v, &memory);
+    metrics_set(v, METRIC_TOKENS, (double)atomic_load(&totals->tokens));
+    metrics_set_histogram(v, METRIC_WAIT_SECONDS, &totals->wait);
+    metrics_set_histogram(v, METRIC_APPEND_SECONDS, &totals->append);
+    metrics_set_histogram(v, METRIC_ATTEND_SECONDS, &totals->attend);
+}
+
+static void set_counters(struct metric_values *v, const struct counters *c)
+{
+    const struct {
+        enum metric_id id;
+        const atomic_uint_fast64_t *count;
+    } plain[] = {
+        {METRIC_STREAMS, &c->streams_open},
+        {METRIC_STREAMS_OPENED, &c->streams_opened},
+        {METRIC_STREAMS_FAILED, &c->streams_failed},
+        {METRIC_MESSAGES, &c->messages},
+        {METRIC_RECEIVED_BYTES, &c->received_bytes},
+        {METRIC_SENT_BYTES, &c->sent_bytes},
+        {METRIC_PARTS, &c->parts},
+        {METRIC_RESENT, &c->resent},
+        {METRIC_TOKENS, &c->tokens},
+        {METRIC_QUEUED_BYTES, &c->queued_bytes},
+        {METRIC_KEPT_REPLY_BYTES, &c->kept_reply_bytes},
+        {METRIC_OUTPUTS, &c->outputs},
+        {METRIC_OUTPUTS_DROPPED, &c->outputs_dropped},
+        {METRIC_TELEMETRY, &c->telemetry},
+        {METRIC_TELEMETRY_DROPPED, &c->telemetry_dropped},
+    };
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
+        metrics_set(v, plain[i].id, (double)atomic_load(plain[i].count));
+    metrics_set_reasons(v, METRIC_REFUSED, &c->refused);
+    metrics_set_histogram(v, METRIC_PUBLISH_SECONDS, &c->publish);
+}
+
+json_t *snapshot_daemon(struct gateway *gateway)
+{
+    struct metric_values v;
+    struct metric_memory memory = {0};
+    uint64_t queued = 0;
+    const char *const info[] = {"version",  ATTND_VERSION, "isa",      engine_kernels(gateway->engine)->isa,
+                                "compiler", __VERSION__,   "instance", gateway->identity->instance,
+                                NULL};
+    metrics_begin(&v, METRIC_OF_DAEMON);
+    metrics_set_info(&v, METRIC_BUILD_INFO, info);
+    metrics_set(&v, METRIC_UPTIME, (double)(clock_ns() - gateway->counters.start_ns) * 1e-9);
+    metrics_set(&v, METRIC_PROCESS_RESIDENT, (double)process_resident());
+    for (size_t i = 0; i < engine_n_pools(gateway->engine); i++) {
+        const struct engine_totals *totals = engine_pool_totals(gateway->engine, i);
+        struct metric_memory pool = memory_of(totals);
+        memory.allocated += pool.allocated;
+        memory.resident += pool.resident;
+        memory.control += pool.control;
+        memory.full_bf16 += pool.full_bf16;
+        memory.coordinates += pool.coordinates;
+        queued += atomic_load(&totals->queued);
+    }
+    metrics_set_memory(&v, &memory);
+    metrics_set(&v, METRIC_QUEUED_TASKS, (double)queued);
+    set_counters(&v, &gateway->counters);
+    return values_json(NULL, &v);
+}
+
+json_t *snapshot_pools(struct gateway *gateway)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < engine_n_pools(gateway->engine); i++) {
+        const struct engine_totals *totals = engine_pool_totals(gateway->engine, i);
+        struct metric_values v;
+        metrics_begin(&v, METRIC_OF_POOL);
+        set_totals(&v, totals);
+        metrics_set(&v, METRIC_THREADS, (double)engine_pool_threads(gateway->engine, i));
+        metrics_set(&v, METRIC_BUSY, (double)atomic_load(&totals->busy_ns) * 1e-9);
+        metrics_set(&v, METRIC_QUEUED_TASKS, (double)atomic_load(&totals->queued));
+        json_array_append_new(array, values_json(engine_pool_name(gateway->engine, i), &v));
+    }
+    return array;
+}
+
+json_t *snapshot_profiles(struct gateway *gateway)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < engine_n_profiles(gateway->engine); i++) {
+        const struct engine_totals *totals = engine_profile_totals(gateway->engine, i);
+        struct metric_values v;
+        metrics_begin(&v, METRIC_OF_PROFILE);
+        set_totals(&v, totals);
+        metrics_set(&v, METRIC_STREAMS, (double)atomic_load(&totals->streams));
+        json_array_append_new(array, values_json(engine_profile_name(gateway->engine, i), &v));
+    }
+    return array;
+}
+
+static json_t *stream_json(const struct stream *stream)
+{
+    struct engine_stream_state s;
+    engine_stream_state(stream->engine_stream, &s);
+    json_t *object = json_pack("{s:s, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "name", stream->name, "stream",
+                               (json_int_t)stream->id, "profile", engine_stream_profile(stream->engine_stream), "state",
+                               err_name(s.err), "tokens_total", (json_int_t)s.tokens, "memory_allocated_bytes",
+                               (json_int_t)s.allocated, "memory_resident_bytes", (json_int_t)s.resident, "memory_control_bytes",
+                               (json_int_t)s.control, "memory_full_bf16_bytes", (json_int_t)s.full_bf16, "append_seconds_total",
+                               (double)s.append_ns * 1e-9, "attend_seconds_total", (double)s.attend_ns * 1e-9);
+    if (s.full_bf16) {
+        json_object_set_new(object, "memory_kept_fraction", json_real((double)s.allocated / (double)s.full_bf16));
+        json_object_set_new(object, "memory_bits_per_coordinate", json_real((double)s.allocated * 16 / (double)s.full_bf16));
+    }
+    json_object_set_new(object, "rules", json_string(engine_stream_rules(stream->engine_stream)));
+    return object;
+}
+
+json_t *snapshot_streams(struct gateway *gateway, uint64_t id)
+{
+    struct streams *streams = &gateway->streams;
+    json_t *array = json_array();
+    size_t seen = 0;
+    pthread_mutex_lock(&streams->lock);
+    for (size_t i = 0; i < streams->n_slots && seen < streams->n_open && json_array_size(array) < SNAPSHOT_STREAMS_MAX; i++) {
+        const struct stream *stream = streams->slot[i];
+        seen += stream != NULL;
+        if (stream && (id == 0 || stream->id == id))
+            json_array_append_new(array, stream_json(stream));
+    }
+    pthread_mutex_unlock(&streams->lock);
+    return array;
+}
