@@ -26,7 +26,8 @@ static size_t tensor_bytes(const struct attnd_part *part, enum tensor tensor)
     return part->n_tokens * numbers * element_bytes(s->element);
 }
 
-static int check_part(const struct attnd_part *part, size_t i, uint32_t layer, int kind, size_t n_tensors, struct fault *fault)
+static int check_part(const struct attnd_client *client, const struct attnd_part *part, size_t i, uint32_t layer, int kind,
+                      size_t n_tensors, struct fault *fault)
 {
     const struct attnd_stream *stream = part->stream;
     if (!stream || !stream->shape)
@@ -35,6 +36,9 @@ static int check_part(const struct attnd_part *part, size_t i, uint32_t layer, i
         return fault_set(fault, ERR_INVALID, "part %zu: layer %u of a stream with %zu", i, layer, stream->shape->n_layers);
     if (stream->shape->kind[layer] != kind)
         return fault_set(fault, ERR_INVALID, "part %zu: its attention at layer %u is not of the first part's kind", i, layer);
+    if (client->hello.tokens_per_message && part->n_tokens > client->hello.tokens_per_message)
+        return fault_set(fault, ERR_TOO_LARGE, "part %zu: %u tokens, the daemon takes %llu", i, part->n_tokens,
+                         (unsigned long long)client->hello.tokens_per_message);
     for (enum tensor t = 0; t < n_tensors; t++)
         if (carries(part, t) && !tensor_of(part, t))
             return fault_set(fault, ERR_INVALID, "part %zu: tensor %d of its flags is NULL", i, (int)t);
@@ -54,12 +58,11 @@ static int check_message(const struct attnd_client *client, uint32_t layer, cons
     int kind = parts[0].stream->shape->kind[layer];
     *n_tensors = kind == ATTENTION_TENSOR ? N_TENSORS : TENSOR_VALUE + 1;
 
-    uint64_t tokens = 0, bytes = wire_encoded_bytes(n_parts), most = client->hello.message_bytes;
+    uint64_t bytes = wire_encoded_bytes(n_parts), most = client->hello.message_bytes;
     for (size_t i = 0; i < n_parts; i++) {
-        int err = check_part(&parts[i], i, layer, kind, *n_tensors, fault);
+        int err = check_part(client, &parts[i], i, layer, kind, *n_tensors, fault);
         if (err)
             return err;
-        tokens += parts[i].n_tokens;
         /* A tensor of one part has up to 2^32 tokens x 2^20 numbers x 4 bytes: it fits, but the sum over parts may wrap. */
         for (enum tensor t = 0; t < *n_tensors; t++)
             if (carries(&parts[i], t) && __builtin_add_overflow(bytes, tensor_bytes(&parts[i], t), &bytes))
@@ -68,9 +71,6 @@ static int check_message(const struct attnd_client *client, uint32_t layer, cons
             return fault_set(fault, ERR_TOO_LARGE, "the message has more than the %llu bytes that the daemon takes",
                              (unsigned long long)most);
     }
-    if (client->hello.tokens_per_message && tokens > client->hello.tokens_per_message)
-        return fault_set(fault, ERR_TOO_LARGE, "%llu tokens in a message, the daemon takes %llu", (unsigned long long)tokens,
-                         (unsigned long long)client->hello.tokens_per_message);
     return 0;
 }
 

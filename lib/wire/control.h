@@ -79,6 +79,7 @@ struct control_telemetry {
 int control_decode_telemetry(const void *text, size_t bytes, struct control_telemetry *out);
 
 /* The faults frame of a data reply: a JSON array, one object per refused part. */
+#define PART_WHOLE UINT32_MAX /* not one part: the message as a whole */
 struct part_fault {
     uint32_t part;
     struct fault fault;

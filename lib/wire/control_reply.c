@@ -107,7 +107,8 @@ char *control_encode_faults(const struct part_fault *faults, size_t n)
     json_t *list = json_array();
     for (size_t i = 0; i < n; i++) {
         json_t *error = encode_error(&faults[i].fault);
-        json_object_set_new(error, "part", json_integer(faults[i].part));
+        if (faults[i].part != PART_WHOLE)
+            json_object_set_new(error, "part", json_integer(faults[i].part));
         json_array_append_new(list, error);
     }
     return fields_dump(list);
@@ -116,7 +117,6 @@ char *control_encode_faults(const struct part_fault *faults, size_t n)
 struct error_text {
     char code[32];
     uint64_t expected, part;
-    json_t *unused;
 };
 
 static const struct field error_fields[] = {
@@ -128,7 +128,7 @@ static const struct field error_fields[] = {
 /* A daemon's error into *fault. Returns 0 when it was understood, whatever it says. */
 static int decode_error(const json_t *object, struct fault *said, uint32_t *part, struct fault *fault)
 {
-    struct error_text text = {0};
+    struct error_text text = {.part = PART_WHOLE};
     int err = fields_read(object, "error", FIELDS(error_fields), FIELDS_LOOSE, &text, fault);
     if (err)
         return err;

@@ -123,12 +123,12 @@ static int check_header(const unsigned char *at, struct wire_header *header, siz
         return fault_set(fault, ERR_MALFORMED, "n_parts is 0");
     if (header->n_parts > 1 && header->type == WIRE_OUTPUT)
         return fault_set(fault, ERR_MALFORMED, "n_parts is %u, an output has one part", header->n_parts);
-    if (header->n_parts > max_parts || header->n_parts > WIRE_PARTS_MAX)
-        return fault_set(fault, ERR_TOO_LARGE, "n_parts is %u, at most %zu are taken", header->n_parts,
-                         max_parts < WIRE_PARTS_MAX ? max_parts : (size_t)WIRE_PARTS_MAX);
     if (bytes != wire_encoded_bytes(header->n_parts))
         return fault_set(fault, ERR_MALFORMED, "frame 0 has %zu bytes, %u parts need %zu", bytes, header->n_parts,
                          wire_encoded_bytes(header->n_parts));
+    if (header->n_parts > max_parts || header->n_parts > WIRE_PARTS_MAX)
+        return fault_set(fault, ERR_TOO_LARGE, "n_parts is %u, at most %zu are taken", header->n_parts,
+                         max_parts < WIRE_PARTS_MAX ? max_parts : (size_t)WIRE_PARTS_MAX);
 
     header->layer = (uint32_t)load(at + 12, 4);
     header->frames = (uint32_t)load(at + 24, 4);
