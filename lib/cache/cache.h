@@ -18,22 +18,22 @@ struct cache_dims {
     enum attention_kind kind;
     size_t d, e, group;
     float scale;
-    uint64_t seed;            /* of this head's coins: mix(mix(mix(profile seed) ^ layer) ^ kv_head) */
+    uint64_t seed; /* of this head's coins: mix(mix(mix(profile seed) ^ layer) ^ kv_head) */
     uint64_t expected_tokens;
 };
 
 /* Consecutive tokens of one head. Stream 0 is (k, v) or (k1, v1), stream 1 is (k2, v2) for tensor layers. */
 struct token_run {
-    uint64_t first; /* equals cache->n_tokens */
-    size_t n;       /* 1..run_max */
+    uint64_t first;                 /* equals cache->n_tokens */
+    size_t n;                       /* 1..run_max */
     const float *key[2], *value[2]; /* (n, d), (n, e) contiguous */
 };
 
 /* What queries saw, for policies that learn from scores. */
 struct attention_record {
-    uint64_t first;   /* token of the first query */
+    uint64_t first; /* token of the first query */
     size_t n_tokens;
-    const float *q;   /* (n_tokens, group, d), scaled */
+    const float *q; /* (n_tokens, group, d), scaled */
 };
 
 /* Every policy's struct starts with one of these. */
@@ -47,14 +47,18 @@ struct cache_ops {
     const char *name;       /* "full", "window", ... */
     const char *help;       /* one sentence */
     unsigned kinds;         /* bit (1 << attention_kind) for each kind it serves */
-    bool takes_budget;      /* budget_bytes and budget_fraction apply; sink_tokens and recent_tokens too */
+    const char *companion;  /* serves the kinds that this one does not, in a profile named after it; NULL: none needed */
+    bool takes_budget;      /* budget_bytes, budget_fraction and sink_tokens apply */
+    bool takes_recent;      /* recent_tokens applies */
     bool needs_queries;     /* q must come with append */
+    size_t control_bytes;   /* of its struct, which holds no rows and nothing that grows: under 512 */
     const struct key *keys; /* its own settings; offsets into policy->params */
     size_t n_keys;
 
     /* Refuses settings that cannot work, by name: ERR_INVALID or ERR_UNSUPPORTED with a reason. Optional. */
     int (*check)(const struct policy *policy, const struct cache_dims *dims, struct fault *fault);
-    int (*create)(struct cache **out, const struct cache_dims *dims, const struct policy *policy, const struct kernels *kernels);
+    int (*create)(struct cache **out, const struct cache_dims *dims, const struct policy *policy,
+                  const struct kernels *kernels);
     void (*destroy)(struct cache *cache); /* NULL is allowed */
 
     /* An upper bound of account.allocated once n_tokens are in the cache: what admission reserves. */
@@ -77,12 +81,13 @@ struct cache_ops {
     bool (*check_state)(const struct cache *cache, const char **reason); /* invariants, for tests */
 };
 
-/* The table: every policy, NULL-terminated. */
+/* The table: every policy, NULL-terminated. The list of them is in cache/policies.h. */
 extern const struct cache_ops *const cache_table[];
 
 const struct cache_ops *cache_find(const char *name); /* or NULL */
 
-/* Bytes of control state per head that are not rows (the struct itself): reported apart, under 512. */
+/* Bytes of control state per head that are not rows (the struct itself): reported apart. */
+enum { CACHE_CONTROL_MAX = 512 };
 size_t cache_control_bytes(const struct cache *cache);
 
 #endif

@@ -11,10 +11,10 @@ struct policy {
     const struct cache_ops *ops;
     const struct storage *key_storage, *value_storage;
     uint64_t seed;
-    uint64_t budget_bytes;   /* per kv head; 0: none */
-    double budget_fraction;  /* of the full cache in bf16 at expected_tokens; 0: none */
-    uint64_t sink_tokens;    /* first tokens kept exact (policies that take a budget) */
-    uint64_t recent_tokens;  /* last tokens kept exact; UINT64_MAX: the policy's own default share */
+    uint64_t budget_bytes;  /* per kv head; 0: none */
+    double budget_fraction; /* of the full cache in bf16 at expected_tokens; 0: none */
+    uint64_t sink_tokens;   /* first tokens kept exact (policies that take a budget) */
+    uint64_t recent_tokens; /* last tokens kept exact; UINT64_MAX: the policy's own default share */
     _Alignas(16) unsigned char params[POLICY_PARAMS_BYTES]; /* the policy's own struct, by ops->keys */
 };
 
@@ -27,17 +27,23 @@ struct profile_choice {
 
 int profile_choice_parse(struct profile_choice *out, const char *text, struct fault *fault);
 
-/* The keys that every rule takes (storage, key_storage, value_storage, seed, and for policies with a budget budget_bytes,
- * budget_fraction, sink_tokens, recent_tokens), in one table for config, help and printing. */
+/* The keys that every rule takes (storage, key_storage, value_storage, seed), those of policies with a budget (budget_bytes,
+ * budget_fraction, sink_tokens) and of policies with a recent window (recent_tokens), in one table for config, help and
+ * printing. Offsets are into struct policy_settings. `storage` sets keys and values; the two others go before it. */
+struct policy_settings {
+    int storage, key_storage, value_storage; /* index into storage_table */
+    uint64_t seed, budget_bytes, sink_tokens, recent_tokens;
+    double budget_fraction;
+};
 extern const struct key policy_common_keys[];
 extern const size_t n_policy_common_keys;
 
-/* The profile of this name: from `profiles` (n of them), or, when a policy has the name, the profile that applies it to softmax
- * layers and its tensor form (itself, or window; two_cache for tensor only) to tensor layers. ERR_UNKNOWN_PROFILE. */
+/* The profile of this name: from `profiles` (n of them), or, when a policy has the name, the profile that applies it to the
+ * layers it serves and its companion to the others. ERR_UNKNOWN_PROFILE. */
 int profile_find(struct profile *out, const struct profile *profiles, size_t n, const char *name, struct fault *fault);
 
-/* The settings of one head. Overrides apply to every rule that has the key; an override that no rule of the profile has is an
- * error. ERR_INVALID, ERR_UNSUPPORTED with the reason; no rule matching the head is an error too. */
+/* The settings of one head. Overrides (choice; NULL: none) apply to every rule that has the key; one that no rule of the profile
+ * has is an error. Of dims, kind, d, e and expected_tokens are read. ERR_INVALID, ERR_UNSUPPORTED with the reason; no rule matching the head is an error too. */
 int policy_resolve(struct policy *out, const struct profile *profile, const struct profile_choice *choice,
                    const struct cache_dims *dims, uint64_t layer, uint64_t kv_head, struct fault *fault);
 
@@ -47,7 +53,8 @@ int policy_check_rule(const struct rule *rule, struct setting const **culprit, s
 /* The budget in bytes that holds for a head of these dims: the smaller of the two when both are given; 0: none. */
 uint64_t policy_budget(const struct policy *policy, const struct cache_dims *dims);
 
-/* "window(window_tokens=1024, sink_tokens=4), keys bf16, values bf16": what open answers and tools print. */
+/* "window(window_tokens=1024x1024, unmasked=false, sink_tokens=4), keys bf16, values bf16": what open answers and tools print.
+ * A budget or recent_tokens is in it where one is set. */
 void policy_describe(const struct policy *policy, char *text, size_t size);
 
 #endif

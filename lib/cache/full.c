@@ -1,0 +1,117 @@
+/* Full: every row, in f32 or rounded to the storage; the reference of all other policies.
+ *     softmax   one list of rows (k, v)                        n (d + e) numbers
+ *     tensor    two lists, (k1, v1) and (k2, v2): four caches  2 n (d + e) numbers     (arXiv 2503.11108) */
+#include "cache/policies.h"
+#include "cache/policy.h"
+#include "cache/rowlist.h"
+
+#include <stdlib.h>
+
+enum { RUN_MAX = 4096 };
+
+struct full {
+    struct cache base;
+    const struct kernels *kernels;
+    struct row_format format;
+    struct row_list list[2];
+    size_t n_streams;
+};
+
+_Static_assert(sizeof(struct full) < CACHE_CONTROL_MAX, "control state is small");
+
+static struct row_format format_of(const struct policy *policy, const struct cache_dims *dims)
+{
+    return (struct row_format){policy->key_storage, policy->value_storage, dims->d, dims->e, ROWS_PLAIN, 0};
+}
+
+static void full_destroy(struct cache *cache)
+{
+    struct full *c = (struct full *)cache;
+    if (!c)
+        return;
+    for (size_t s = 0; s < 2; s++)
+        row_list_release(&c->list[s]);
+    free(c);
+}
+
+static int full_create(struct cache **out, const struct cache_dims *dims, const struct policy *policy,
+                       const struct kernels *kernels)
+{
+    struct full *c = calloc(1, sizeof *c);
+    *out = NULL;
+    if (!c)
+        return ERR_NO_MEMORY;
+    c->base.ops = &policy_full;
+    c->kernels = kernels;
+    c->format = format_of(policy, dims);
+    c->n_streams = attention_streams(dims->kind);
+    for (size_t s = 0; s < 2; s++)
+        row_list_init(&c->list[s], &c->format, &c->base.account, dims->expected_tokens, SPAN_ALL);
+    *out = &c->base;
+    return 0;
+}
+
+static size_t full_worst_bytes(const struct policy *policy, const struct cache_dims *dims, uint64_t n_tokens)
+{
+    struct row_format format = format_of(policy, dims);
+    return attention_streams(dims->kind) * row_list_bytes(&format, dims->expected_tokens, n_tokens);
+}
+
+static size_t full_run_max(const struct cache *cache)
+{
+    return RUN_MAX;
+}
+
+static int full_append(struct cache *cache, const struct token_run *run)
+{
+    struct full *c = (struct full *)cache;
+    for (size_t s = 0; s < c->n_streams; s++) {
+        int err = row_list_reserve(&c->list[s], run->n);
+        if (err) {
+            row_list_trim(&c->list[0]);
+            return err;
+        }
+    }
+    for (size_t s = 0; s < c->n_streams; s++)
+        row_list_append(&c->list[s], c->kernels, run->n, run->key[s], run->value[s]);
+    c->base.n_tokens += run->n;
+    return 0;
+}
+
+static size_t full_view(struct cache *cache, uint64_t first_query, const float *q, struct view out[2])
+{
+    struct full *c = (struct full *)cache;
+    for (size_t s = 0; s < c->n_streams; s++)
+        out[s] = row_list_view(&c->list[s]);
+    return c->n_streams;
+}
+
+static bool full_check_state(const struct cache *cache, const char **reason)
+{
+    const struct full *c = (const struct full *)cache;
+    size_t allocated = 0;
+    for (size_t s = 0; s < 2; s++) {
+        if (!row_list_check(&c->list[s], reason))
+            return false;
+        *reason = "rows and tokens differ in number";
+        if (c->list[s].n_rows != (s < c->n_streams ? c->base.n_tokens : 0))
+            return false;
+        allocated += row_list_allocated(&c->list[s]);
+    }
+    *reason = "the account differs from the pages";
+    return allocated == c->base.account.allocated;
+}
+
+const struct cache_ops policy_full = {
+    .name = "full",
+    .help = "keeps every row: the reference of all other policies",
+    .kinds = 1u << ATTENTION_SOFTMAX | 1u << ATTENTION_TENSOR,
+    .control_bytes = sizeof(struct full),
+    .create = full_create,
+    .destroy = full_destroy,
+    .worst_bytes = full_worst_bytes,
+    .run_max = full_run_max,
+    .append = full_append,
+    .view = full_view,
+    .check_state = full_check_state,
+};

@@ -1,0 +1,16 @@
+/* The list of policies: a new one is a file that defines `const struct cache_ops policy_NAME` and a row here. */
+#ifndef ATTND_CACHE_POLICIES_H
+#define ATTND_CACHE_POLICIES_H
+
+#include "cache/cache.h"
+
+#define POLICY_LIST(X)                                                                                                         \
+    X(full)                                                                                                                    \
+    X(window)                                                                                                                  \
+    X(two_cache)
+
+#define POLICY_DECLARE(name) extern const struct cache_ops policy_##name;
+POLICY_LIST(POLICY_DECLARE)
+#undef POLICY_DECLARE
+
+#endif

@@ -1,0 +1,204 @@
+#include "cache/rows.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* Where the regions of a block begin, in bytes; `end` is the size of the page. */
+struct layout {
+    size_t values, log_den, log_num, side, end;
+};
+
+static size_t key_bytes(const struct row_format *f)
+{
+    return f->d ? f->key_storage->key_bytes(f->d) : 0;
+}
+
+static size_t value_bytes(const struct row_format *f)
+{
+    return f->e ? f->value_storage->value_bytes(f->e) : 0;
+}
+
+static struct layout layout_of(const struct row_format *f, size_t capacity)
+{
+    struct layout l;
+    size_t weights = page_rounded(capacity * sizeof(float));
+    l.values = page_rounded(capacity * key_bytes(f));
+    l.log_den = l.values + page_rounded(capacity * value_bytes(f));
+    l.log_num = l.log_den + (f->weights == ROWS_SPLIT ? weights : 0);
+    l.side = l.log_num + (f->weights == ROWS_PLAIN ? 0 : weights);
+    l.end = l.side + page_rounded(capacity * f->side_bytes);
+    return l;
+}
+
+size_t rows_bytes(const struct row_format *format, size_t capacity)
+{
+    return layout_of(format, capacity).end;
+}
+
+size_t rows_fitting(const struct row_format *format, size_t bytes)
+{
+    /* Regions only ever round up, so the plain quotient is never too small. */
+    size_t weights = format->weights * sizeof(float);
+    size_t panel = PANEL * (key_bytes(format) + value_bytes(format) + weights + format->side_bytes);
+    size_t capacity = bytes / panel * PANEL;
+    while (capacity > 0 && rows_bytes(format, capacity) > bytes)
+        capacity -= PANEL;
+    return capacity;
+}
+
+size_t rows_doubled(size_t n, size_t start, size_t most)
+{
+    size_t capacity = start;
+    while (capacity < n && capacity < most)
+        capacity *= 2;
+    return capacity < most ? capacity : most;
+}
+
+int rows_create(struct rows *rows, const struct row_format *format, struct page_account *account, size_t capacity)
+{
+    assert(capacity > 0 && capacity % PANEL == 0);
+    rows->capacity = 0;
+    int err = page_create(&rows->page, account, rows_bytes(format, capacity));
+    if (!err)
+        rows->capacity = capacity;
+    return err;
+}
+
+void rows_release(struct rows *rows)
+{
+    page_release(&rows->page);
+    rows->capacity = 0;
+}
+
+int rows_own(struct rows *rows)
+{
+    return page_write(&rows->page, 0) ? 0 : ERR_NO_MEMORY;
+}
+
+static char *own_bytes(struct rows *rows, size_t end)
+{
+    char *bytes = page_write(&rows->page, end);
+    assert(bytes); /* rows_own came first */
+    return bytes;
+}
+
+int rows_grow(struct rows *rows, const struct row_format *format, struct page_account *account, size_t n, size_t capacity)
+{
+    struct rows larger;
+    assert(n <= rows->capacity && capacity >= rows->capacity);
+    int err = rows_create(&larger, format, account, capacity);
+    if (err)
+        return err;
+    if (n > 0) {
+        const char *from = page_data(rows->page);
+        struct layout old = layout_of(format, rows->capacity), new = layout_of(format, capacity);
+        size_t panels = (n + PANEL - 1) / PANEL;
+        /* The high-water mark is that of the values: what lies behind them is small. */
+        size_t end = format->weights == ROWS_PLAIN && !format->side_bytes ? new.values + n *value_bytes(format) : new.end;
+        char *to = own_bytes(&larger, end);
+        memcpy(to, from, panels * PANEL * key_bytes(format));
+        memcpy(to + new.values, from + old.values, n * value_bytes(format));
+        if (format->weights == ROWS_SPLIT)
+            memcpy(to + new.log_den, from + old.log_den, n * sizeof(float));
+        if (format->weights != ROWS_PLAIN)
+            memcpy(to + new.log_num, from + old.log_num, n * sizeof(float));
+        memcpy(to + new.side, from + old.side, n * format->side_bytes);
+    }
+    rows_release(rows);
+    *rows = larger;
+    return 0;
+}
+
+void rows_write(struct rows *rows, const struct row_format *format, const struct kernels *kernels, size_t row, size_t n,
+                const float *keys, const float *values)
+{
+    assert(row + n <= rows->capacity);
+    size_t values_at = layout_of(format, rows->capacity).values;
+    size_t end = format->e ? values_at + (row + n) * value_bytes(format) : values_at;
+    char *bytes = own_bytes(rows, end);
+    if (format->d)
+        kernels->pack_keys[format->key_storage->id](keys, n, format->d, bytes, row);
+    if (format->e)
+        kernels->pack_values[format->value_storage->id](values, n, format->e, bytes + values_at, row);
+}
+
+void rows_read_keys(const struct rows *rows, const struct row_format *format, const struct kernels *kernels, size_t row,
+                    size_t n, float *keys)
+{
+    kernels->unpack_keys[format->key_storage->id](page_data(rows->page), row, n, format->d, keys);
+}
+
+void rows_read_values(const struct rows *rows, const struct row_format *format, const struct kernels *kernels, size_t row,
+                      size_t n, float *values)
+{
+    const char *bytes = page_data(rows->page);
+    size_t values_at = layout_of(format, rows->capacity).values;
+    kernels->unpack_values[format->value_storage->id](bytes + values_at, row, n, format->e, values);
+}
+
+void rows_copy(struct rows *to, size_t to_row, const struct rows *from, size_t from_row, const struct row_format *format,
+               const struct kernels *kernels)
+{
+    float key[SHAPE_DIM_MAX], value[SHAPE_DIM_MAX];
+    assert(format->d <= SHAPE_DIM_MAX && format->e <= SHAPE_DIM_MAX);
+    if (format->d)
+        rows_read_keys(from, format, kernels, from_row, 1, key);
+    if (format->e)
+        rows_read_values(from, format, kernels, from_row, 1, value);
+    rows_write(to, format, kernels, to_row, 1, key, value);
+    if (format->weights != ROWS_PLAIN)
+        rows_weigh(to, format, to_row, rows_log_den(from, format)[from_row], rows_log_num(from, format)[from_row]);
+    if (format->side_bytes)
+        memmove(rows_side(to, format, to_row), rows_side_const(from, format, from_row), format->side_bytes);
+}
+
+void rows_weigh(struct rows *rows, const struct row_format *format, size_t row, float log_den, float log_num)
+{
+    assert(row < rows->capacity && format->weights != ROWS_PLAIN);
+    struct layout l = layout_of(format, rows->capacity);
+    char *bytes = own_bytes(rows, l.side);
+    ((float *)(void *)(bytes + l.log_den))[row] = log_den;
+    ((float *)(void *)(bytes + l.log_num))[row] = log_num;
+}
+
+const float *rows_log_den(const struct rows *rows, const struct row_format *format)
+{
+    const char *bytes = page_data(rows->page);
+    return format->weights == ROWS_PLAIN ? NULL : (const void *)(bytes + layout_of(format, rows->capacity).log_den);
+}
+
+const float *rows_log_num(const struct rows *rows, const struct row_format *format)
+{
+    const char *bytes = page_data(rows->page);
+    return format->weights == ROWS_PLAIN ? NULL : (const void *)(bytes + layout_of(format, rows->capacity).log_num);
+}
+
+void *rows_side(struct rows *rows, const struct row_format *format, size_t row)
+{
+    struct layout l = layout_of(format, rows->capacity);
+    return own_bytes(rows, l.end) + l.side + row * format->side_bytes;
+}
+
+const void *rows_side_const(const struct rows *rows, const struct row_format *format, size_t row)
+{
+    const char *bytes = page_data(rows->page);
+    return bytes + layout_of(format, rows->capacity).side + row * format->side_bytes;
+}
+
+struct segment rows_segment(const struct rows *rows, const struct row_format *format, size_t row, size_t n, uint64_t first,
+                            uint64_t span)
+{
+    const char *bytes = page_data(rows->page);
+    return (struct segment){
+        .row = row,
+        .n = n,
+        .first = first,
+        .span = span,
+        .key_storage = format->key_storage,
+        .value_storage = format->value_storage,
+        .keys = bytes,
+        .values = format->e ? bytes + layout_of(format, rows->capacity).values : NULL,
+        .log_den = rows_log_den(rows, format),
+        .log_num = rows_log_num(rows, format),
+    };
+}
