@@ -18,6 +18,7 @@ OPT_release  := -O2 -g
 OPT_asan     := -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 OPT_tsan     := -O1 -g -fsanitize=thread
 OPT_coverage := -O0 -g --coverage
+OPT_fuzz     := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 
 WARN := -Wall -Wextra -Wpedantic -Werror -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef \
         -Wwrite-strings -Wformat=2 -Wno-unused-parameter
@@ -53,7 +54,7 @@ else
 Q := @
 endif
 
-.PHONY: all help deps demo test check lint format bench install clean fuzz
+.PHONY: all help deps demo test check lint format bench install uninstall clean fuzz FORCE
 
 ## all: build the daemon, the tools and the tests
 all: $(B)/attnd $(B)/attn $(B)/run_tests
@@ -61,6 +62,61 @@ all: $(B)/attnd $(B)/attn $(B)/run_tests
 ## help: this list
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+# Targets that a fresh machine starts with install first and then call make again, so that pkg-config answers.
+## demo: install what is missing, build, start the daemon, run two language models through it, stop it
+demo:
+	@tools/deps build
+	@$(MAKE) --no-print-directory $(B)/attnd $(B)/attn
+	@tools/demo $(B)
+
+## test: install what is missing, build, run all tests
+test:
+	@tools/deps build test
+	@$(MAKE) --no-print-directory check
+
+## check: build and run all tests, without installing anything
+check: all
+	$(Q)ATTND_BIN=$(B)/attnd ATTN_BIN=$(B)/attn $(B)/run_tests
+
+## lint: layer law, formatting, clang-tidy, cppcheck
+lint:
+	@tools/deps build lint
+	@tools/lint
+
+## format: lay out the sources as .clang-format says
+format:
+	clang-format -i $(shell git ls-files '*.c' '*.h')
+
+## bench: kernels and pipeline beside the machine's limits, as JSON lines in $(B)/bench.jsonl
+bench: $(B)/attnd $(B)/attn
+	@{ $(B)/attn bench kernels --json; $(B)/attn bench pipeline --json; } | tee $(B)/bench.jsonl
+
+## fuzz: run each fuzz target for SECONDS (default 60), sanitized
+SECONDS := 60
+fuzz:
+	@tools/deps build lint
+	@$(MAKE) --no-print-directory FLAVOUR=fuzz CC=clang fuzz-run
+
+## install: copy programs, library, headers and example configuration under PREFIX (default /usr/local)
+install: $(B)/attnd $(B)/attn
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include/attnd/base \
+	    $(DESTDIR)$(PREFIX)/include/attnd/wire $(DESTDIR)$(PREFIX)/share/attnd
+	install $(B)/attnd $(B)/attn $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $(LIBRARY) $(DESTDIR)$(PREFIX)/lib
+	install -m 644 lib/client/attnd_client.h $(DESTDIR)$(PREFIX)/include/attnd
+	install -m 644 lib/base/err.h lib/base/shape.h $(DESTDIR)$(PREFIX)/include/attnd/base
+	install -m 644 lib/wire/message.h lib/wire/control.h $(DESTDIR)$(PREFIX)/include/attnd/wire
+	install -m 644 config/*.yaml lib/wire/README.md $(DESTDIR)$(PREFIX)/share/attnd
+
+## uninstall: remove what install copied
+uninstall:
+	rm -rf $(DESTDIR)$(PREFIX)/bin/attnd $(DESTDIR)$(PREFIX)/bin/attn $(DESTDIR)$(PREFIX)/lib/libattnd.a \
+	    $(DESTDIR)$(PREFIX)/include/attnd $(DESTDIR)$(PREFIX)/share/attnd
+
+## clean: remove everything that was built
+clean:
+	rm -rf build
 
 $(LIBRARY): $(call obj,$(LIB_SRC) $(WORKER_SRC))
 	@echo "  AR   $@"
@@ -82,5 +138,19 @@ $(O)/%.o: %.c
 	@mkdir -p $(dir $@)
 	@echo "  CC   $<"
 	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
+
+FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,$(B)/fuzz_%,$(FUZZ_SRC))
+
+$(B)/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(LIBRARY)
+	@echo "  LD   $@"
+	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
+
+.PHONY: fuzz-run
+fuzz-run: $(FUZZERS)
+	$(Q)for f in $(FUZZERS); do \
+	    name=$${f##*/fuzz_}; mkdir -p $(B)/corpus/$$name; \
+	    $$f -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=4096 -print_final_stats=1 -artifact_prefix=$(B)/$$name- \
+	        $(B)/corpus/$$name tests/fuzz/corpus/$$name || exit 1; \
+	done
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
