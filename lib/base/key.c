@@ -22,21 +22,47 @@ void key_set_defaults(const struct key *keys, size_t n, void *target)
 }
 
 /* "from 1 to 1024 tokens", "of at least 1 byte"; the largest count stands for no upper bound. */
-static void describe_bounds(const struct key *key, char *text, size_t size)
+static void describe_bounds(const struct key *key, const char *what, char *text, size_t size)
 {
     const char *unit = key->unit ? key->unit : "";
     const char *space = *unit ? " " : "";
     if (key->max >= 0x1p63 || isinf(key->max))
-        snprintf(text, size, "of at least %.15g%s%s", key->min, space, unit);
+        snprintf(text, size, "%s of at least %.15g%s%s", what, key->min, space, unit);
     else
-        snprintf(text, size, "from %.15g to %.15g%s%s", key->min, key->max, space, unit);
+        snprintf(text, size, "%s from %.15g to %.15g%s%s", what, key->min, key->max, space, unit);
 }
 
-static int refuse_range(const struct key *key, const char *what, const char *text, struct fault *fault)
+static void describe_choices(const struct key *key, char *text, size_t size)
 {
-    char bounds[96];
-    describe_bounds(key, bounds, sizeof bounds);
-    return fault_set(fault, ERR_INVALID, "must be %s %s, not '%s'", what, bounds, text);
+    snprintf(text, size, "one of");
+    for (size_t i = 0; key->choices[i]; i++) {
+        size_t used = strlen(text);
+        snprintf(text + used, size - used, "%s%s", i ? ", " : " ", key->choices[i]);
+    }
+}
+
+void key_describe(const struct key *key, char *text, size_t size)
+{
+    switch (key->type) {
+    case KEY_COUNT: describe_bounds(key, "a whole number", text, size); return;
+    case KEY_NUMBER: describe_bounds(key, "a number", text, size); return;
+    case KEY_SWITCH: snprintf(text, size, "true or false"); return;
+    case KEY_CHOICE: describe_choices(key, text, size); return;
+    case KEY_TEXT:
+        if (key->choices)
+            describe_choices(key, text, size);
+        else
+            snprintf(text, size, "a text of at most %d bytes", KEY_TEXT_BYTES - 1);
+        return;
+    case KEY_PAIR: describe_bounds(key, "one or two whole numbers like 512x32, each", text, size); return;
+    }
+}
+
+static int refuse(const struct key *key, const char *text, struct fault *fault)
+{
+    char what[160];
+    key_describe(key, what, sizeof what);
+    return fault_set(fault, ERR_INVALID, "must be %s, not '%.63s'", what, text);
 }
 
 static const struct {
@@ -82,7 +108,7 @@ static int set_count(const struct key *key, void *at, const char *text, struct f
     const char *end;
     bool is_bytes = key->unit && strcmp(key->unit, "bytes") == 0;
     if (!read_count(text, is_bytes, &value, &end) || *end || !within(key, (double)value))
-        return refuse_range(key, "a whole number", text, fault);
+        return refuse(key, text, fault);
     memcpy(at, &value, sizeof value);
     return 0;
 }
@@ -94,7 +120,7 @@ static int set_number(const struct key *key, void *at, const char *text, struct 
     bool plain = *text && strspn(text, "0123456789+-.eE") == strlen(text);
     double value = plain ? strtod(text, &end) : 0;
     if (!plain || *end || !isfinite(value) || !within(key, value))
-        return refuse_range(key, "a number", text, fault);
+        return refuse(key, text, fault);
     memcpy(at, &value, sizeof value);
     return 0;
 }
@@ -109,28 +135,32 @@ static int set_switch(const struct key *key, void *at, const char *text, struct 
                 memcpy(at, &value, sizeof value);
                 return 0;
             }
-    return fault_set(fault, ERR_INVALID, "must be true or false, not '%s'", text);
+    return refuse(key, text, fault);
+}
+
+/* The index of text among the choices, or -1. */
+static int choice_of(const struct key *key, const char *text)
+{
+    for (int i = 0; key->choices[i]; i++)
+        if (strcmp(text, key->choices[i]) == 0)
+            return i;
+    return -1;
 }
 
 static int set_choice(const struct key *key, void *at, const char *text, struct fault *fault)
 {
-    char list[160] = "";
-    for (int i = 0; key->choices[i]; i++) {
-        if (strcmp(text, key->choices[i]) == 0) {
-            memcpy(at, &i, sizeof i);
-            return 0;
-        }
-        size_t used = strlen(list);
-        snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", key->choices[i]);
-    }
-    return fault_set(fault, ERR_INVALID, "must be one of %s, not '%s'", list, text);
+    int choice = choice_of(key, text);
+    if (choice < 0)
+        return refuse(key, text, fault);
+    memcpy(at, &choice, sizeof choice);
+    return 0;
 }
 
 static int set_text(const struct key *key, void *at, const char *text, struct fault *fault)
 {
     size_t length = strlen(text);
-    if (length >= KEY_TEXT_BYTES)
-        return fault_set(fault, ERR_INVALID, "must be a text of at most %d bytes, not one of %zu", KEY_TEXT_BYTES - 1, length);
+    if (length >= KEY_TEXT_BYTES || (key->choices && choice_of(key, text) < 0))
+        return refuse(key, text, fault);
     memcpy(at, text, length + 1);
     return 0;
 }
@@ -145,7 +175,7 @@ static int set_pair(const struct key *key, void *at, const char *text, struct fa
     else
         good = good && *end == 'x' && read_count(end + 1, false, &pair[1], &end) && *end == '\0';
     if (!good || !within(key, (double)pair[0]) || !within(key, (double)pair[1]))
-        return refuse_range(key, "one or two whole numbers like 512x32, each", text, fault);
+        return refuse(key, text, fault);
     memcpy(at, pair, sizeof pair);
     return 0;
 }

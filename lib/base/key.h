@@ -30,7 +30,7 @@ struct key {
     const char *unit;    /* "bytes", "tokens", "seconds", "" */
     const char *initial; /* the default, as text */
     const char *help;
-    const char *const *choices; /* KEY_CHOICE: NULL-terminated */
+    const char *const *choices; /* KEY_CHOICE, and KEY_TEXT where only these will do: NULL-terminated; else NULL */
 };
 
 /* One setting as text, as the YAML or an override gave it. */
@@ -47,6 +47,9 @@ void key_set_defaults(const struct key *keys, size_t n, void *target);
 
 /* Parses text into target. ERR_INVALID with a reason ("must be a whole number from 1 to 1024, not 'x'") and target unchanged. */
 int key_set(const struct key *key, void *target, const char *text, struct fault *fault);
+
+/* What key_set takes: "a whole number from 1 to 1024 tokens", "one of red, green". */
+void key_describe(const struct key *key, char *text, size_t size);
 
 /* The value as text, in the form that key_set reads. */
 void key_print(const struct key *key, const void *source, char *text, size_t size);
