@@ -1,65 +1,73 @@
 /* Tensors of files as arrays of float or double. */
 #include "io/safetensors.h"
 
-#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Tensors may be unaligned, so elements are copied out one by one; compilers turn that into plain loads. */
-#define LOAD(type)                                                                                                             \
-    type x;                                                                                                                    \
-    memcpy(&x, (const unsigned char *)data + i * sizeof x, sizeof x)
-
-static double from_f32(const void *data, size_t i)
+/* Tensors may be unaligned, so elements are copied out; compilers turn that into plain loads. */
+static inline const void *element(const void *data, size_t i, size_t bytes)
 {
-    LOAD(float);
+    return (const unsigned char *)data + i * bytes;
+}
+
+static inline double from_f32(const void *data, size_t i)
+{
+    float x;
+    memcpy(&x, element(data, i, sizeof x), sizeof x);
     return x;
 }
 
-static double from_f16(const void *data, size_t i)
+static inline float float_of_bits(uint32_t bits)
 {
-    LOAD(uint16_t);
-    int exponent = x >> 10 & 31, fraction = x & 1023;
-    double magnitude;
-    if (exponent == 31)
-        magnitude = fraction ? NAN : INFINITY;
-    else
-        magnitude = exponent ? ldexp(1024 + fraction, exponent - 25) : ldexp(fraction, -24);
-    return x >> 15 ? -magnitude : magnitude;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
 }
 
-static double from_bf16(const void *data, size_t i)
+/* f16: 5 bits of exponent (bias 15), 10 of fraction. f32: 8 (bias 127) and 23. */
+static inline double from_f16(const void *data, size_t i)
 {
-    LOAD(uint16_t);
-    uint32_t wide = (uint32_t)x << 16;
-    float f;
-    memcpy(&f, &wide, sizeof f);
-    return f;
+    uint16_t half;
+    memcpy(&half, element(data, i, sizeof half), sizeof half);
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16, magnitude = half & 0x7FFF;
+    if (magnitude >= 0x7C00) /* infinity and NaN keep their fraction */
+        return float_of_bits(sign | 0x7F800000 | (magnitude & 0x3FF) << 13);
+    /* Moved into place the exponent is 127 - 15 too small; the product also normalises subnormal numbers. */
+    return float_of_bits(sign | magnitude << 13) * 0x1p112f;
+}
+
+static inline double from_bf16(const void *data, size_t i)
+{
+    uint16_t upper;
+    memcpy(&upper, element(data, i, sizeof upper), sizeof upper);
+    return float_of_bits((uint32_t)upper << 16);
 }
 
 static double from_f64(const void *data, size_t i)
 {
-    LOAD(double);
+    double x;
+    memcpy(&x, element(data, i, sizeof x), sizeof x);
     return x;
 }
 
 static double from_i64(const void *data, size_t i)
 {
-    LOAD(int64_t);
+    int64_t x;
+    memcpy(&x, element(data, i, sizeof x), sizeof x);
     return (double)x;
 }
 
 static double from_i32(const void *data, size_t i)
 {
-    LOAD(int32_t);
+    int32_t x;
+    memcpy(&x, element(data, i, sizeof x), sizeof x);
     return x;
 }
 
 static double from_u8(const void *data, size_t i)
 {
-    LOAD(uint8_t);
-    return x;
+    return ((const unsigned char *)data)[i];
 }
 
 /* Every type's numbers are exact in double but large I64. */
@@ -84,10 +92,27 @@ int tensor_to_f32(const struct tensor *t, float **out, struct fault *fault)
 {
     void *array;
     int err = new_array(t, sizeof **out, &array, fault);
-    *out = array;
-    for (size_t i = 0; !err && i < t->n; i++)
-        (*out)[i] = (float)element_of[t->type](t->data, i);
-    return err;
+    float *x = *out = array;
+    if (err)
+        return err;
+    switch (t->type) { /* models are large: what they are stored in is converted without a call per number */
+    case TENSOR_F32:
+        if (t->n)
+            memcpy(x, t->data, t->bytes);
+        break;
+    case TENSOR_BF16:
+        for (size_t i = 0; i < t->n; i++)
+            x[i] = (float)from_bf16(t->data, i);
+        break;
+    case TENSOR_F16:
+        for (size_t i = 0; i < t->n; i++)
+            x[i] = (float)from_f16(t->data, i);
+        break;
+    default:
+        for (size_t i = 0; i < t->n; i++)
+            x[i] = (float)element_of[t->type](t->data, i);
+    }
+    return 0;
 }
 
 int tensor_to_f64(const struct tensor *t, double **out, struct fault *fault)

@@ -1,0 +1,20 @@
+/* attn: everything that is done to or with attnd from a terminal. One subcommand per row, one file each. */
+#include "tools/command.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct command commands[] = {
+    {"lm", "generate and score text with a language model whose attention runs in the daemon", command_lm},
+    {"status", "what the daemon holds and does now", command_status},
+    /* {"bench", "speed of kernels and of the pipeline beside the machine's limits", command_bench}, */
+};
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+        puts("attn " ATTND_VERSION);
+        return COMMAND_DONE;
+    }
+    return command_dispatch("attn", commands, sizeof commands / sizeof *commands, argc, argv);
+}
