@@ -153,4 +153,6 @@ fuzz-run: $(FUZZERS)
 	        $(B)/corpus/$$name tests/fuzz/corpus/$$name || exit 1; \
 	done
 
+$(O)/lib/config/builtin.o: config/attnd.yaml # embedded, and unseen by -MMD
+
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

@@ -21,15 +21,43 @@ void key_set_defaults(const struct key *keys, size_t n, void *target)
         key_set(&keys[i], target, keys[i].initial, NULL);
 }
 
-/* "from 1 to 1024 tokens", "of at least 1 byte"; the largest count stands for no upper bound. */
+static const struct {
+    const char *name;
+    unsigned shift;
+} multiples[] = {{"", 0}, {"KiB", 10}, {"MiB", 20}, {"GiB", 30}, {"TiB", 40}};
+
+enum { N_MULTIPLES = sizeof multiples / sizeof *multiples };
+
+static bool is_bytes(const struct key *key)
+{
+    return key->unit && strcmp(key->unit, "bytes") == 0;
+}
+
+/* A bound; of bytes in the largest multiple that divides it. */
+static void print_bound(const struct key *key, double bound, char *text, size_t size)
+{
+    size_t multiple = 0;
+    while (key->type == KEY_COUNT && is_bytes(key) && bound > 0 && multiple + 1 < N_MULTIPLES && fmod(bound, 1024) == 0) {
+        bound /= 1024;
+        multiple++;
+    }
+    snprintf(text, size, "%.15g%s%s", bound, multiple ? " " : "", multiples[multiple].name);
+}
+
+/* "a whole number from 1 to 1024 tokens"; the largest count stands for no upper bound. */
 static void describe_bounds(const struct key *key, const char *what, char *text, size_t size)
 {
     const char *unit = key->unit ? key->unit : "";
     const char *space = *unit ? " " : "";
+    char min[40], max[40];
+    print_bound(key, key->min, min, sizeof min);
+    print_bound(key, key->max, max, sizeof max);
     if (key->max >= 0x1p63 || isinf(key->max))
-        snprintf(text, size, "%s of at least %.15g%s%s", what, key->min, space, unit);
+        snprintf(text, size, "%s of at least %s%s%s", what, min, space, unit);
+    else if (key->type == KEY_COUNT && is_bytes(key))
+        snprintf(text, size, "a number of bytes from %s to %s", min, max);
     else
-        snprintf(text, size, "%s from %.15g to %.15g%s%s", what, key->min, key->max, space, unit);
+        snprintf(text, size, "%s from %s to %s%s%s", what, min, max, space, unit);
 }
 
 static void describe_choices(const struct key *key, char *text, size_t size)
@@ -65,13 +93,8 @@ static int refuse(const struct key *key, const char *text, struct fault *fault)
     return fault_set(fault, ERR_INVALID, "must be %s, not '%.63s'", what, text);
 }
 
-static const struct {
-    const char *name;
-    unsigned shift;
-} multiples[] = {{"", 0}, {"KiB", 10}, {"MiB", 20}, {"GiB", 30}, {"TiB", 40}};
-
 /* A whole number; where the unit is bytes also "256 MiB". *end is where reading stopped. */
-static bool read_count(const char *text, bool is_bytes, uint64_t *value, const char **end)
+static bool read_count(const char *text, bool allow_multiple, uint64_t *value, const char **end)
 {
     if (*text < '0' || *text > '9')
         return false;
@@ -82,11 +105,11 @@ static bool read_count(const char *text, bool is_bytes, uint64_t *value, const c
         return false;
     *value = number;
     *end = stop;
-    if (!is_bytes || *stop == '\0')
+    if (!allow_multiple || *stop == '\0')
         return true;
     while (*stop == ' ')
         stop++;
-    for (size_t i = 1; i < sizeof multiples / sizeof *multiples; i++)
+    for (size_t i = 1; i < N_MULTIPLES; i++)
         if (strcmp(stop, multiples[i].name) == 0) {
             if (number > UINT64_MAX >> multiples[i].shift)
                 return false;
@@ -106,8 +129,7 @@ static int set_count(const struct key *key, void *at, const char *text, struct f
 {
     uint64_t value;
     const char *end;
-    bool is_bytes = key->unit && strcmp(key->unit, "bytes") == 0;
-    if (!read_count(text, is_bytes, &value, &end) || *end || !within(key, (double)value))
+    if (!read_count(text, is_bytes(key), &value, &end) || *end || !within(key, (double)value))
         return refuse(key, text, fault);
     memcpy(at, &value, sizeof value);
     return 0;

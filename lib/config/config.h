@@ -1,6 +1,7 @@
 /* Configuration: YAML to struct config, every key in one table; all errors of a file in one run, as `file:line: key: reason`.
  *
- * Rules of profiles are checked through a function that the caller hands in, since config knows no policy.
+ * Rules of profiles are checked through a function that the caller hands in, since config knows no policy. A list of two numbers
+ * in a rule comes to it as "AxB".
  * Threads: load in one; a loaded config is read only. Ownership: config_destroy frees; strings live as long as the config. */
 #ifndef ATTND_CONFIG_CONFIG_H
 #define ATTND_CONFIG_CONFIG_H
@@ -62,6 +63,9 @@ typedef void config_report(void *context, const char *message);
  * `${runtime}` in an endpoint is the user's runtime folder (base/runtime.h).
  * ERR_INVALID after all errors were reported; ERR_IO; ERR_NO_MEMORY. */
 int config_load(struct config **out, const char *path, config_check_rule *check, config_report *report, void *context);
+/* The same from text; name is what errors call it. text NULL: the built-in default alone. */
+int config_parse(struct config **out, const char *name, const char *text, size_t bytes, config_check_rule *check,
+                 config_report *report, void *context);
 void config_destroy(struct config *config);
 
 /* The text of the built-in default. */

@@ -112,6 +112,8 @@ static void the_reason_names_bounds_unit_and_text(void)
     struct fault f;
     key_set(key("count"), &s, "x", &f);
     CU_ASSERT_STRING_EQUAL(f.text, "must be a whole number from 1 to 1024 tokens, not 'x'");
+    key_set(key("bytes"), &s, "-1", &f);
+    CU_ASSERT_STRING_EQUAL(f.text, "must be a number of bytes from 0 to 1 TiB, not '-1'");
     key_set(key("any"), &s, "-1", &f);
     CU_ASSERT_STRING_EQUAL(f.text, "must be a whole number of at least 0, not '-1'");
     key_set(key("choice"), &s, "pink", &f);
