@@ -2,11 +2,35 @@
 
 #include "kernels/tables.h"
 #include <string.h>
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
 
 static bool always(void)
 {
     return true;
 }
+
+#ifdef __x86_64__
+/* clang 14 does not know f16c by name; bit 29 of CPUID 1 in ecx. */
+static bool has_f16c(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c >> 29 & 1);
+}
+
+/* GCC and clang ask CPUID, and the operating system whether it saves the registers. */
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
+}
+
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#endif
 
 /* Slowest first. */
 static const struct {
@@ -14,6 +38,10 @@ static const struct {
     bool (*runs_here)(void);
 } table[] = {
     {&kernels_scalar, always},
+#ifdef __x86_64__
+    {&kernels_avx2, has_avx2},
+    {&kernels_avx512, has_avx512},
+#endif
 };
 
 enum { N_TABLE = sizeof table / sizeof table[0] };

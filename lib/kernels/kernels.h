@@ -21,7 +21,8 @@ struct kernels {
 
     /* s[i*lds + j] = <q_i, k_(row+j)>, i < n_q, j < n rounded up to PANEL (the padding lanes are finite or garbage scores of
      * rows that are not there: mask them). q (n_q, d) contiguous; keys: the block's row 0; row: a multiple of PANEL. */
-    void (*score[N_STORAGE])(const float *q, size_t n_q, size_t d, const void *keys, size_t row, size_t n, float *s, size_t lds);
+    void (*score[N_STORAGE])(const float *q, size_t n_q, size_t d, const void *keys, size_t row, size_t n, float *s,
+                             size_t lds);
 
     /* Online softmax of one query's tile, in place. Over j in [lo, hi): with w_j = log_w ? log_w[j] : 0 and
      *     m = max(*max, max_j s_j + w_j),  s_j <- exp(s_j + w_j - m),  *sum <- *sum f + sum_j s_j,  *max <- m,
@@ -31,8 +32,8 @@ struct kernels {
 
     /* acc[i*lda + c] = acc[i*lda + c] * f[i] + sum_(j<n) p[i*ldp + j] v_(row+j),c   c < e. f_i = 0 overwrites (acc may be
      * uninitialised then). values: the block's row 0. */
-    void (*accumulate[N_STORAGE])(const float *p, size_t ldp, const float *f, size_t n_q, const void *values, size_t row, size_t n,
-                                  size_t e, float *acc, size_t lda);
+    void (*accumulate[N_STORAGE])(const float *p, size_t ldp, const float *f, size_t n_q, const void *values, size_t row,
+                                  size_t n, size_t e, float *acc, size_t lda);
 
     /* out[c] = a[c] * b[c] (out may be a);  acc[c] += w * a[c] * b[c];  y[c] = y[c] * f + x[c] * g. The small vector work around the tiles. */
     void (*multiply)(const float *a, const float *b, size_t n, float *out);

@@ -185,15 +185,6 @@ SLOTS_OF_ELEMENT(ELEMENT_F32, f32)
 SLOTS_OF_ELEMENT(ELEMENT_BF16, bf16)
 SLOTS_OF_ELEMENT(ELEMENT_F16, f16)
 
-#define PER_STORAGE(slot)                                                                                                      \
-    {                                                                                                                          \
-        [STORAGE_F32] = slot##_f32, [STORAGE_BF16] = slot##_bf16, [STORAGE_F16] = slot##_f16                                   \
-    }
-#define PER_ELEMENT(slot)                                                                                                      \
-    {                                                                                                                          \
-        [ELEMENT_F32] = slot##_f32, [ELEMENT_BF16] = slot##_bf16, [ELEMENT_F16] = slot##_f16                                   \
-    }
-
 const struct kernels kernels_scalar = {
     .isa = "scalar",
     .score = PER_STORAGE(score),

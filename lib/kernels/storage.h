@@ -16,9 +16,9 @@ enum { PANEL = 16 };
 enum storage_id { STORAGE_F32, STORAGE_BF16, STORAGE_F16, N_STORAGE };
 
 struct storage {
-    const char *name;     /* "f32", "bf16", "f16" */
-    enum storage_id id;   /* index into the kernel tables */
-    float max_magnitude;  /* the largest |x| that still rounds to a finite number */
+    const char *name;                /* "f32", "bf16", "f16" */
+    enum storage_id id;              /* index into the kernel tables */
+    float max_magnitude;             /* the largest |x| that still rounds to a finite number */
     size_t (*key_bytes)(size_t d);   /* per row; a panel takes PANEL times as much */
     size_t (*value_bytes)(size_t e); /* per row */
 };

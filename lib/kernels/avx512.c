@@ -1,0 +1,17 @@
+/* The AVX-512 table: the kernels of vector_*.h on this instruction set's vectors. */
+#ifdef __x86_64__
+
+#include "kernels/vector_avx512.h"
+
+#include "kernels/vector_math.h"
+#include "kernels/vector_rows.h"
+#include "kernels/vector_tile.h"
+
+#include "kernels/tables.h"
+#define VECTOR_TABLE kernels_avx512
+#define VECTOR_ISA "avx512"
+#include "kernels/vector_table.h"
+
+#else
+typedef int no_avx512_here; /* a file must not be empty */
+#endif
