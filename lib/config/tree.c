@@ -244,6 +244,10 @@ int tree_parse(struct node **out, const char *text, size_t bytes, struct reporte
         yaml_event_delete(&event);
     }
     yaml_parser_delete(&b.parser);
+    if (b.stopped) {
+        tree_destroy(*out);
+        *out = NULL;
+    }
     return r->no_memory ? ERR_NO_MEMORY : 0;
 }
 

@@ -22,8 +22,8 @@ struct node {
     struct node *next;  /* the entry after this one */
 };
 
-/* *out is NULL for an empty document. Errors are reported and counted; a tree comes even so, as far as it could be read, so
- * that the rest can be checked too. ERR_NO_MEMORY. */
+/* Errors are reported and counted. Where reading could go on after them a tree comes even so, so that the rest can be checked
+ * in the same run; else, and for an empty document, *out is NULL. ERR_NO_MEMORY. */
 int tree_parse(struct node **out, const char *text, size_t bytes, struct reporter *r);
 void tree_destroy(struct node *node); /* NULL is allowed */
 
