@@ -36,6 +36,14 @@ struct attention_record {
     const float *q; /* (n_tokens, group, d), scaled */
 };
 
+/* What a policy tells of its state: clusters, radius, evictions. Telemetry sums over heads, or averages where a sum says nothing. */
+struct cache_gauge {
+    const char *name, *unit, *help; /* "clusters", "", "one sentence" */
+    bool averaged;                  /* a radius, a fill level; else summed: a count */
+};
+
+enum { CACHE_GAUGES_MAX = 8 };
+
 /* Every policy's struct starts with one of these. */
 struct cache {
     const struct cache_ops *ops;
@@ -78,6 +86,9 @@ struct cache_ops {
 
     void (*observe)(struct cache *cache, const struct attention_record *record); /* optional */
     int (*truncate)(struct cache *cache, uint64_t n_tokens); /* optional: forget the last tokens; ERR_UNSUPPORTED by name */
+    const struct cache_gauge *gauges; /* n_gauges <= CACHE_GAUGES_MAX; may be 0 */
+    size_t n_gauges;
+    void (*measure)(const struct cache *cache, double *values); /* (n_gauges,); a few instructions. With gauges only */
     bool (*check_state)(const struct cache *cache, const char **reason); /* invariants, for tests */
 };
 
