@@ -25,7 +25,7 @@ int fake_check_rule(const struct rule *rule, struct setting const **culprit, str
     static const char *const keys[] = {
         "window_tokens", "storage", "key_storage", "value_storage", "seed", "sink_tokens", "unmasked", "budget_fraction", NULL};
     static const char *const storages[] = {"f32", "bf16", NULL};
-    static const struct key window = {"window_tokens", KEY_PAIR, 0, 1, 4096, "tokens", "1024", "", NULL};
+    static const struct key window = {"window_tokens", KEY_PAIR, 0, 0, 4096, "tokens", "1024", "", NULL};
     *culprit = NULL;
     if (!is_one_of(rule->policy, policies))
         return fault_set(fault, ERR_INVALID, "no policy is called '%s'", rule->policy);

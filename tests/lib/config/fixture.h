@@ -14,8 +14,8 @@ struct messages {
 
 void collect_message(void *messages, const char *text);
 
-/* Knows the policies full, window and two_cache and the settings window_tokens (1 to 4096, or a pair), storage (f32, bf16) and
- * seed; refuses two_cache for softmax. */
+/* Knows the policies full, window and two_cache and the settings window_tokens (0 to 4096, or a pair), storage (f32, bf16) and
+ * a few more; refuses two_cache for softmax. */
 config_check_rule fake_check_rule;
 
 /* Parses text as file "f". NULL and messages when refused. */

@@ -157,13 +157,14 @@ static void profiles_need_one_name_each_and_rules(void)
 
 static void rules_are_checked_by_the_policies_and_all_culprits_are_named(void)
 {
-    REFUSED("profiles:\n- name: m\n  rules:\n  - {policy: full}\n  - policy: window\n    window_tokens: 0\n    storage: f64\n"
-            "    colour: red\n",
-            "6: profiles[m].rules[1].window_tokens: must be one or two whole numbers like 512x32, each from 1 to 4096 tokens, "
-            "not '0'",
-            "7: profiles[m].rules[1].storage: must be f32 or bf16, not 'f64'",
-            "8: profiles[m].rules[1].colour: window has no such setting",
-            "5: profiles[m].rules[1]: can never apply: rules[0] in line 4 takes every head that it would take");
+    REFUSED(
+        "profiles:\n- name: m\n  rules:\n  - {policy: full}\n  - policy: window\n    window_tokens: none\n    storage: f64\n"
+        "    colour: red\n",
+        "6: profiles[m].rules[1].window_tokens: must be one or two whole numbers like 512x32, each from 0 to 4096 tokens, "
+        "not 'none'",
+        "7: profiles[m].rules[1].storage: must be f32 or bf16, not 'f64'",
+        "8: profiles[m].rules[1].colour: window has no such setting",
+        "5: profiles[m].rules[1]: can never apply: rules[0] in line 4 takes every head that it would take");
     REFUSED("profiles: [{name: m, rules: [{policy: windov}]}]\n", "1: profiles[m].rules[0]: no policy is called 'windov'");
     REFUSED("profiles: [{name: m, rules: [{policy: two_cache}]}]\n",
             "1: profiles[m].rules[0]: two_cache serves tensor attention only");
