@@ -224,8 +224,8 @@ static bool read_profile(struct reader *r, const struct node *node, const struct
     section_read(r, node, &place, &profile_section, profile, NULL);
     if (node->kind == NODE_MAP && !name)
         report_error(&r->reporter, node->line, &place, "name", "is missing; a profile needs one");
-    if (node->kind == NODE_MAP && profile->n_rules == 0 &&
-        !(node_find(node, "rules") && node_find(node, "rules")->kind != NODE_LIST))
+    const struct node *rules = node->kind == NODE_MAP ? node_find(node, "rules") : NULL;
+    if (node->kind == NODE_MAP && (!rules || node_is_empty(rules) || (rules->kind == NODE_LIST && !rules->child)))
         report_error(&r->reporter, node->line, &place, "rules", "must have at least one rule");
     return profile->name[0] != '\0';
 }

@@ -149,6 +149,8 @@ static void profiles_need_one_name_each_and_rules(void)
 {
     REFUSED("profiles:\n- rules: [{policy: full}]\n", "2: profiles[0].name: is missing; a profile needs one");
     REFUSED("profiles: [{name: a}]\n", "1: profiles[a].rules: must have at least one rule");
+    REFUSED("profiles: [{name: a, rules: []}]\n", "1: profiles[a].rules: must have at least one rule");
+    REFUSED("profiles:\n- name: a\n  rules:\n  # - {policy: full}\n", "2: profiles[a].rules: must have at least one rule");
     REFUSED("profiles:\n- {name: a, rules: [{policy: full}]}\n- {name: a, rules: [{policy: full}]}\n",
             "3: profiles[a].name: is used by the profile in line 2 already");
     REFUSED("profiles: [{name: \"a,b\", rules: [{policy: full}]}]\n",
