@@ -26,7 +26,7 @@ static void start(void)
     fake = fake_start(context, endpoint);
     CU_ASSERT_PTR_NOT_NULL_FATAL(fake);
     CU_ASSERT_EQUAL_FATAL(attnd_connect(&client, endpoint, context, NULL), 0);
-    attnd_set_timeout(client, 5);
+    attnd_set_timeout(client, 60);
     for (size_t i = 0; i < 2; i++)
         CU_ASSERT_EQUAL_FATAL(attnd_open(client, i ? "b" : "a", &shape, NULL, false, &stream[i], NULL), 0);
     memset(out, 0, sizeof out);
@@ -228,7 +228,7 @@ static void an_answer_that_is_given_up_on_touches_nothing(void)
     attnd_set_timeout(client, 0.02);
     CU_ASSERT_EQUAL(attnd_step(client, 0, &part, 1, &fault), ERR_TIMEOUT);
     CU_ASSERT_EQUAL(attnd_in_flight(client), 0);
-    attnd_set_timeout(client, 5);
+    attnd_set_timeout(client, 60);
     fake_set(fake, &(struct fake_rules){0});
 
     float other[H * E] = {0};
