@@ -175,7 +175,8 @@ void control_take(struct gateway *gateway, struct message *message)
     if (fault.err) {
         metric_reasons_add(&gateway->counters.refused, fault.err);
         log_event(gateway->log, LOG_WARNING, "control_refused", LOG_ERR("reason", fault.err), LOG_TEXT("detail", fault.text));
-        egress_control(gateway, &message->identity, control_encode_fault(request ? request->id : 0, "control", &fault));
+        const char *op = request ? control_op_name(request->op) : NULL;
+        egress_control(gateway, &message->identity, control_encode_fault(request ? request->id : 0, op, &fault));
         free(request);
         return;
     }
