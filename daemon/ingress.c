@@ -46,12 +46,9 @@ static void take_data(struct gateway *gateway, struct message *message)
     void *frame = zmq_msg_data(&message->frame[0]);
     size_t frame_bytes = zmq_msg_size(&message->frame[0]);
 
-    if (message->bytes > limits->message_bytes)
-        fault_set(&fault, ERR_TOO_LARGE, "a message of %zu bytes, at most %llu (limits.message_bytes)", message->bytes,
-                  (unsigned long long)limits->message_bytes);
-    else if (message->n_frames > MESSAGE_FRAMES_MAX)
-        fault_set(&fault, ERR_MALFORMED, "%zu frames, at most %d", message->n_frames, MESSAGE_FRAMES_MAX);
-    if (!fault.err && frame_bytes > wire_encoded_bytes(max_parts)) {
+    if (limits->parts < max_parts)
+        max_parts = (size_t)limits->parts;
+    if (frame_bytes > wire_encoded_bytes(max_parts)) {
         max_parts = (size_t)limits->parts;
         parts = calloc(max_parts, sizeof *parts);
         if (!parts)
@@ -60,6 +57,11 @@ static void take_data(struct gateway *gateway, struct message *message)
     if (!fault.err && wire_decode(frame, frame_bytes, &message->header, parts, max_parts, &fault) == 0 &&
         message->header.type != WIRE_REQUEST)
         fault_set(&fault, ERR_MALFORMED, "message type %d is not a request", (int)message->header.type);
+    if (message->bytes > limits->message_bytes) /* after decoding, so that the refusal has the message's id */
+        fault_set(&fault, ERR_TOO_LARGE, "a message of %zu bytes, at most %llu (limits.message_bytes)", message->bytes,
+                  (unsigned long long)limits->message_bytes);
+    else if (message->n_frames > MESSAGE_FRAMES_MAX)
+        fault_set(&fault, ERR_MALFORMED, "%zu frames, at most %d", message->n_frames, MESSAGE_FRAMES_MAX);
     struct message *whole = fault.err ? NULL : message_create(message->header.n_parts);
     if (!fault.err && !whole)
         fault_set(&fault, ERR_NO_MEMORY, "a message of %u parts", message->header.n_parts);
