@@ -9,9 +9,9 @@
 enum { PROFILE_RULES_MAX = 32, RULE_SETTINGS_MAX = 24, PROFILE_NAME_BYTES = 40 };
 
 struct rule {
-    unsigned kinds;                     /* bit (1 << attention_kind) for each kind it matches */
-    uint64_t first_layer, last_layer;   /* inclusive; the whole range is 0..UINT64_MAX */
-    uint64_t first_head, last_head;     /* kv heads, inclusive */
+    unsigned kinds;                   /* bit (1 << attention_kind) for each kind it matches */
+    uint64_t first_layer, last_layer; /* inclusive; the whole range is 0..UINT64_MAX */
+    uint64_t first_head, last_head;   /* kv heads, inclusive */
     char policy[PROFILE_NAME_BYTES];
     struct setting setting[RULE_SETTINGS_MAX];
     size_t n_settings;
