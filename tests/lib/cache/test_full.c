@@ -1,0 +1,108 @@
+#include "tests/lib/cache/conform.h"
+#include "tests/lib/cache/drive.h"
+#include "tests/test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void full_conforms(void)
+{
+    conform_check(&(struct conform){"full", ATTENTION_SOFTMAX, 700, 0});
+    conform_check(&(struct conform){"full,key_storage=bf16,value_storage=f16", ATTENTION_SOFTMAX, 300, 40});
+    conform_check(&(struct conform){"full", ATTENTION_TENSOR, 150, 0});
+}
+
+/* More than one page, against float64. */
+static void outputs_equal_float64_over_several_pages(void)
+{
+    static const size_t everything[2] = {SIZE_MAX, SIZE_MAX};
+    struct tokens t;
+    struct drive drive;
+    tokens_random(&t, ATTENTION_SOFTMAX, 1100, 1, 20, 6, 3);
+    float *out = malloc(t.n * t.e * sizeof *out);
+    double *reference = reference_outputs(&t, everything, 0, false);
+    if (drive_open(&drive, &t, "full", kernels_best(), 0)) {
+        drive_run(&drive, 0, t.n, 0, out);
+        ASSERT_NEAR(drive_worst_error(out, reference, t.n, t.e), 0, 1e-5); /* 1.9e-6 was reached */
+    }
+    drive_close(&drive);
+    free(reference);
+    free(out);
+    tokens_free(&t);
+}
+
+/* Rows of 64 + 64 coordinates in bf16 take 256 bytes. */
+static void small_streams_stay_small(void)
+{
+    struct tokens t;
+    tokens_random(&t, ATTENTION_SOFTMAX, 600, 1, 64, 64, 4);
+    static const struct {
+        size_t n, rows;
+        uint64_t expected;
+    } steps[] = {{1, 64, 0}, {64, 64, 0}, {65, 128, 0}, {300, 512, 0}, {513, 1024, 0}, {1, 16, 9}, {17, 32, 9}};
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        struct drive drive;
+        if (drive_open(&drive, &t, "full,storage=bf16", kernels_best(), steps[i].expected)) {
+            CU_ASSERT_EQUAL(drive.cache->account.allocated, 0);
+            drive_run(&drive, 0, steps[i].n, 0, NULL);
+            CU_ASSERT(drive.cache->account.allocated >= steps[i].rows * 256);
+            CU_ASSERT(drive.cache->account.allocated <= steps[i].rows * 256 + 256); /* the directory */
+        }
+        drive_close(&drive);
+    }
+    tokens_free(&t);
+}
+
+static void worst_bytes_are_exact(void)
+{
+    static const char *const choices[] = {"full", "full,storage=bf16", "full,value_storage=f16"};
+    for (int kind = 0; kind < N_ATTENTION; kind++)
+        for (size_t i = 0; i < 3; i++) {
+            struct tokens t;
+            struct drive drive;
+            tokens_random(&t, (enum attention_kind)kind, 1600, 1, 3, 5, 5);
+            if (drive_open(&drive, &t, choices[i], kernels_best(), 0))
+                for (size_t at = 0; at < t.n; at += 50) {
+                    drive_run(&drive, at, 50, 50, NULL);
+                    CU_ASSERT_EQUAL(drive.cache->account.allocated,
+                                    drive.policy.ops->worst_bytes(&drive.policy, &drive.dims, drive.cache->n_tokens));
+                }
+            drive_close(&drive);
+            tokens_free(&t);
+        }
+}
+
+static size_t resident_now(void)
+{
+    unsigned long total = 0, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (f) {
+        if (fscanf(f, "%lu %lu", &total, &resident) != 2)
+            resident = 0;
+        fclose(f);
+    }
+    return resident * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static void memory_goes_back_to_the_system(void)
+{
+    struct tokens t;
+    struct drive drive;
+    tokens_random(&t, ATTENTION_SOFTMAX, 4096, 1, 512, 512, 6);
+    size_t before = resident_now();
+    if (drive_open(&drive, &t, "full", kernels_best(), 0)) {
+        drive_run(&drive, 0, t.n, 512, NULL);
+        size_t rows = t.n * 1024 * sizeof(float);
+        CU_ASSERT(drive.cache->account.resident >= rows && drive.cache->account.resident <= rows + 4096);
+        CU_ASSERT(resident_now() >= before + rows / 10 * 9);
+        drive_close(&drive);
+        CU_ASSERT(resident_now() <= before + rows / 10);
+    }
+    drive_close(&drive);
+    tokens_free(&t);
+}
+
+TEST_SUITE("lib/cache/full", TEST(full_conforms), TEST(outputs_equal_float64_over_several_pages),
+           TEST(small_streams_stay_small), TEST(worst_bytes_are_exact), TEST(memory_goes_back_to_the_system))

@@ -1,0 +1,138 @@
+/* Policies against the golden files of the reference (numpy, float64), for every instruction set that runs here. */
+#include "io/safetensors.h"
+#include "tests/lib/cache/drive.h"
+#include "tests/test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    const char *tensor; /* in the golden file */
+    enum attention_kind kind;
+    const char *choice;
+    size_t window[2], sinks;
+    bool unmasked;
+} cases[] = {
+    {"softmax", ATTENTION_SOFTMAX, "full", {SIZE_MAX, SIZE_MAX}, 0, false},
+    {"window", ATTENTION_SOFTMAX, "window,window_tokens=16,sink_tokens=4", {16, 16}, 4, false},
+    {"window_unmasked", ATTENTION_SOFTMAX, "window,window_tokens=16,sink_tokens=0,unmasked=true", {16, 16}, 0, true},
+    {"tensor", ATTENTION_TENSOR, "full", {SIZE_MAX, SIZE_MAX}, 0, false},
+    {"tensor", ATTENTION_TENSOR, "two_cache", {SIZE_MAX, SIZE_MAX}, 0, false},
+    {"tensor_window", ATTENTION_TENSOR, "window,window_tokens=12x7,sink_tokens=0", {12, 7}, 0, false},
+    {"tensor_window_unmasked", ATTENTION_TENSOR, "window,window_tokens=12x7,sink_tokens=0,unmasked=true", {12, 7}, 0, true},
+};
+static const char *const tags[] = {"small", "odd", "wide"};
+enum { N_CASES = sizeof cases / sizeof *cases, N_TAGS = sizeof tags / sizeof *tags };
+
+static void path_of(char *path, size_t size, enum attention_kind kind, const char *tag)
+{
+    snprintf(path, size, GOLDEN("%s_%s.safetensors"), attention_name(kind), tag);
+}
+
+static double *golden_outputs(const char *path, const char *name)
+{
+    struct safetensors *file = NULL;
+    double *out = NULL;
+    CU_ASSERT_EQUAL_FATAL(safetensors_open(&file, path, NULL), 0);
+    const struct tensor *t = safetensors_find(file, name);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(t);
+    CU_ASSERT_EQUAL_FATAL(tensor_to_f64(t, &out, NULL), 0);
+    safetensors_close(file);
+    return out;
+}
+
+/* The worst error of a choice over all instruction sets, in batches of 1, 7 and random sizes. */
+static double worst_error(const struct tokens *t, const char *choice, const double *reference)
+{
+    static const size_t batches[] = {1, 7, 0};
+    const struct kernels *kernels[KERNELS_MAX];
+    size_t n_kernels = kernels_runnable(kernels);
+    float *out = malloc(t->n * t->e * sizeof *out);
+    double worst = 0;
+    for (size_t k = 0; k < n_kernels; k++)
+        for (size_t b = 0; b < 3; b++) {
+            struct drive drive;
+            if (!drive_open(&drive, t, choice, kernels[k], 0))
+                continue;
+            drive_run(&drive, 0, t->n, batches[b], out);
+            double error = drive_worst_error(out, reference, t->n, t->e);
+            worst = error > worst ? error : worst;
+            CU_ASSERT(error == error);
+            drive_close(&drive);
+        }
+    free(out);
+    return worst;
+}
+
+/* The bound of the project is 1e-5; the worst over all cases, batches and instruction sets was 1.3e-6. */
+static void outputs_equal_the_golden_files(void)
+{
+    for (size_t i = 0; i < N_CASES; i++)
+        for (size_t tag = 0; tag < N_TAGS; tag++) {
+            struct tokens t;
+            char path[128];
+            path_of(path, sizeof path, cases[i].kind, tags[tag]);
+            tokens_golden(&t, cases[i].kind, path);
+            double *golden = golden_outputs(path, cases[i].tensor), error = worst_error(&t, cases[i].choice, golden);
+            ASSERT_NEAR(error, 0, 1e-5);
+            free(golden);
+            tokens_free(&t);
+        }
+}
+
+/* This file's own float64 reference must agree with the golden files, since other tests stand on it. */
+static void the_references_of_the_tests_equal_the_golden_files(void)
+{
+    for (size_t i = 0; i < N_CASES; i++)
+        for (size_t tag = 0; tag < N_TAGS; tag++) {
+            struct tokens t;
+            char path[128];
+            path_of(path, sizeof path, cases[i].kind, tags[tag]);
+            tokens_golden(&t, cases[i].kind, path);
+            double *golden = golden_outputs(path, cases[i].tensor);
+            double *own = reference_outputs(&t, cases[i].window, cases[i].sinks, cases[i].unmasked);
+            float *narrow = malloc(t.n * t.e * sizeof *narrow);
+            for (size_t x = 0; x < t.n * t.e; x++)
+                narrow[x] = (float)own[x];
+            /* Queries are scaled in f32: a relative 6e-8 of scores below 100. */
+            ASSERT_NEAR(drive_worst_error(narrow, golden, t.n, t.e), 0, 6e-6);
+            free(narrow);
+            free(golden);
+            free(own);
+            tokens_free(&t);
+        }
+}
+
+/* Rows in bf16 against float64 on the rows rounded to bf16 by the test's own arithmetic: worst 8.2e-7. two_cache stores
+ * products, which are what is rounded there: see test_two_cache.c. */
+static void rows_in_bf16_equal_float64_on_rounded_rows(void)
+{
+    static const struct {
+        const char *setting;
+        enum storage_id key, value;
+    } storages[] = {{"storage=bf16", STORAGE_BF16, STORAGE_BF16},
+                    {"key_storage=bf16", STORAGE_BF16, STORAGE_F32},
+                    {"value_storage=bf16", STORAGE_F32, STORAGE_BF16}};
+    for (size_t i = 0; i < N_CASES; i++)
+        for (size_t s = 0; s < 3; s++) {
+            struct tokens t, rounded;
+            char path[128], choice[128];
+            if (strcmp(cases[i].choice, "two_cache") == 0)
+                continue;
+            path_of(path, sizeof path, cases[i].kind, "odd");
+            tokens_golden(&t, cases[i].kind, path);
+            tokens_golden(&rounded, cases[i].kind, path);
+            tokens_round(&rounded, storages[s].key, storages[s].value);
+            double *reference = reference_outputs(&rounded, cases[i].window, cases[i].sinks, cases[i].unmasked);
+            snprintf(choice, sizeof choice, "%s,%s", cases[i].choice, storages[s].setting);
+            double error = worst_error(&t, choice, reference);
+            ASSERT_NEAR(error, 0, 1e-5);
+            free(reference);
+            tokens_free(&t);
+            tokens_free(&rounded);
+        }
+}
+
+TEST_SUITE("lib/cache/golden", TEST(outputs_equal_the_golden_files), TEST(the_references_of_the_tests_equal_the_golden_files),
+           TEST(rows_in_bf16_equal_float64_on_rounded_rows))
