@@ -216,47 +216,61 @@ static int check_tensor(const struct engine_stream *stream, const char *name, co
     return 0;
 }
 
-/* Scores must stay finite: |score| <= scale d max|q| max|k1| max|k2|. Values: sums over 2^20 rows must stay finite too. */
-static int check_scores(const struct part *part, float q, const float k[2], struct fault *fault)
+/* What comes out must be finite too. Scores are scale q.k or scale (q o k1).k2: the largest intermediate result must stay
+ * finite, whatever order a kernel takes the factors in. Rows held before count like the part's own. */
+static int check_scores(const struct part *part, double q, struct fault *fault)
 {
     const struct shape *s = &part->stream->shape;
     const struct stream_layer *l = &part->stream->layer[part->layer];
-    double bound = fabs((double)s->scale) * (double)s->key_dim * (double)q;
-    for (size_t i = 0; i < attention_streams((enum attention_kind)s->kind[part->layer]); i++) {
-        double before = (double)l->key_magnitude[i];
-        bound *= before > (double)k[i] ? before : (double)k[i];
-    }
+    double bound = fmax(1, fabs((double)s->scale)) * (double)s->key_dim * fmax(1, q);
+    for (size_t i = 0; i < attention_streams((enum attention_kind)s->kind[part->layer]); i++)
+        bound *= fmax(1, fmax((double)l->key_magnitude[i], (double)part->key_magnitude[i]));
     if (bound > (double)FLT_MAX / 4)
-        return fault_set(fault, ERR_OVERFLOW, "scores could reach %g with tensor q up to %g: no float holds that", bound,
-                         (double)q);
+        return fault_set(fault, ERR_OVERFLOW, "scores could reach %g with tensor q up to %g: no float holds that", bound, q);
     return 0;
 }
 
-int engine_check_part(const struct part *part, struct fault *fault)
+/* Weights are at most 1, so sums of values over 2^20 rows stay finite when 2^20 times the largest does; of pairs of rows,
+ * 2^40 times the largest product. */
+static int check_values(const struct part *part, struct fault *fault)
+{
+    const struct shape *s = &part->stream->shape;
+    const struct stream_layer *l = &part->stream->layer[part->layer];
+    double bound = 1;
+    for (size_t i = 0; i < attention_streams((enum attention_kind)s->kind[part->layer]); i++)
+        bound *= 0x1p20 * fmax(1, fmax((double)l->value_magnitude[i], (double)part->value_magnitude[i]));
+    if (bound > (double)FLT_MAX)
+        return fault_set(fault, ERR_OVERFLOW, "sums of values could reach %g: no float holds that", bound);
+    return 0;
+}
+
+int engine_check_part(struct part *part, struct fault *fault)
 {
     static const char *const names[2][5] = {{"k", "v", NULL, NULL, "q"}, {"k1", "v1", "k2", "v2", "q"}};
     struct engine_stream *stream = part->stream;
     const struct shape *s = &stream->shape;
     struct stream_layer *l = &stream->layer[part->layer];
     enum attention_kind kind = (enum attention_kind)s->kind[part->layer];
-    size_t n_streams = attention_streams(kind);
-    float q = 0, v, k[2] = {0, 0};
+    float q = 0;
     int err = 0;
+    for (size_t i = 0; i < 2; i++)
+        part->key_magnitude[i] = part->value_magnitude[i] = 0;
     if (part->flags & PART_APPEND && l->needs_queries && !part->q)
         return fault_set(fault, ERR_NEEDS_QUERIES, "layer %u's policy learns from queries: append needs q", part->layer);
     if (part->q)
         err = check_tensor(stream, "q", part->q, part->n_tokens * s->heads * s->key_dim, FLT_MAX, &q, fault);
-    for (size_t i = 0; part->flags & PART_APPEND && i < n_streams && !err; i++) {
+    for (size_t i = 0; part->flags & PART_APPEND && i < attention_streams(kind) && !err; i++) {
         size_t n = part->n_tokens * s->kv_heads;
-        err = check_tensor(stream, names[kind][2 * i], part->key[i], n * s->key_dim, l->key_limit, &k[i], fault);
+        err = check_tensor(stream, names[kind][2 * i], part->key[i], n * s->key_dim, l->key_limit, &part->key_magnitude[i],
+                           fault);
         if (!err)
-            err = check_tensor(stream, names[kind][2 * i + 1], part->value[i], n * s->value_dim, l->value_limit, &v, fault);
-        if (!err && v > FLT_MAX / 0x1p20f)
-            err = fault_set(fault, ERR_OVERFLOW, "tensor %s reaches %g: sums of such values overflow", names[kind][2 * i + 1],
-                            (double)v);
+            err = check_tensor(stream, names[kind][2 * i + 1], part->value[i], n * s->value_dim, l->value_limit,
+                               &part->value_magnitude[i], fault);
     }
+    if (!err && part->flags & PART_APPEND)
+        err = check_values(part, fault);
     if (!err && part->flags & (PART_ATTEND | PART_OBSERVE))
-        err = check_scores(part, q, k, fault);
+        err = check_scores(part, (double)q, fault);
     return err;
 }
 
@@ -285,16 +299,10 @@ void part_destroy(struct part *part)
     free(part);
 }
 
-static void remember_magnitudes(const struct part *part)
+static void remember(float *largest, float x)
 {
-    const struct shape *s = &part->stream->shape;
-    struct stream_layer *l = &part->stream->layer[part->layer];
-    for (size_t i = 0; i < attention_streams((enum attention_kind)s->kind[part->layer]); i++) {
-        size_t n = part->n_tokens * s->kv_heads * s->key_dim;
-        float k = engine_kernels(part->stream->engine)->magnitude[s->element](part->key[i], n);
-        if (k > l->key_magnitude[i])
-            l->key_magnitude[i] = k;
-    }
+    if (x > *largest)
+        *largest = x;
 }
 
 void engine_submit(struct engine *engine, struct part *part)
@@ -303,7 +311,10 @@ void engine_submit(struct engine *engine, struct part *part)
     struct stream_layer *l = &stream->layer[part->layer];
     size_t n = stream->shape.kv_heads;
     if (part->flags & PART_APPEND) {
-        remember_magnitudes(part);
+        for (size_t i = 0; i < 2; i++) {
+            remember(&l->key_magnitude[i], part->key_magnitude[i]);
+            remember(&l->value_magnitude[i], part->value_magnitude[i]);
+        }
         l->next_token += part->n_tokens;
     }
     atomic_store(&part->err, 0);

@@ -36,6 +36,8 @@ struct part {
     float *lse;                    /* (n_tokens, H); with PART_PARTIAL */
     void *owner;                   /* the caller's */
 
+    float key_magnitude[2], value_magnitude[2]; /* filled by engine_check_part: the largest, appended ones only */
+
     /* Filled by the engine when done. */
     atomic_int err;                            /* 0, or why the stream is FAILED */
     uint64_t submit_ns, end_ns;                /* monotonic: submitted, last head ended */
@@ -71,9 +73,9 @@ uint64_t engine_next_token(const struct engine_stream *stream, uint32_t layer);
 /* Worst-case bytes that appending n tokens to a layer adds: what admission reserves. */
 size_t engine_worst_growth(const struct engine_stream *stream, uint32_t layer, uint64_t n_tokens);
 
-/* Checks that need a look at the numbers: finite, and within what the layer's row storages hold. ERR_NOT_FINITE, ERR_OVERFLOW,
- * ERR_NEEDS_QUERIES with the tensor's name. Changes nothing. */
-int engine_check_part(const struct part *part, struct fault *fault);
+/* Checks that need a look at the numbers: finite, within what the layer's row storages hold, and results finite too, beside all
+ * that was appended before. ERR_NOT_FINITE, ERR_OVERFLOW, ERR_NEEDS_QUERIES with the tensor's name. Changes only the part. */
+int engine_check_part(struct part *part, struct fault *fault);
 
 /* Memory for parts, with room for a stream's heads. */
 int part_create(struct part **out, struct engine *engine, const struct engine_stream *stream);

@@ -23,9 +23,9 @@ struct stream_layer {
     struct policy_group *group; /* (n_groups) */
     size_t n_groups;
     bool needs_queries;
-    float key_limit, value_limit; /* the largest magnitude that every head's storage holds */
-    uint64_t next_token;          /* once everything submitted is done; the submitting thread's */
-    float key_magnitude[2];       /* largest |k| so far, for the bound on scores; the submitting thread's */
+    float key_limit, value_limit;               /* the largest magnitude that every head's storage holds */
+    uint64_t next_token;                        /* once everything submitted is done; the submitting thread's */
+    float key_magnitude[2], value_magnitude[2]; /* largest so far, for the bounds on results; the submitting thread's */
 };
 
 struct engine_stream {
