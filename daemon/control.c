@@ -98,11 +98,14 @@ void control_finish_close(struct gateway *gateway, struct stream *stream)
     struct control_close answer = {
         .bytes = state.allocated,
         .bytes_full_bf16 = state.full_bf16,
-        .tokens = state.tokens,
         .attention_seconds = (double)(state.append_ns + state.attend_ns) * 1e-9,
     };
+    for (size_t l = 0; l < engine_stream_shape(stream->engine_stream)->n_layers; l++) {
+        uint64_t n = engine_next_token(stream->engine_stream, (uint32_t)l);
+        answer.tokens = n > answer.tokens ? n : answer.tokens;
+    }
     egress_control(gateway, &stream->closer, control_encode_close(stream->close_id, &answer));
-    log_event(gateway->log, LOG_INFO, "stream_closed", LOG_TEXT("stream", stream->name), LOG_COUNT("tokens", state.tokens),
+    log_event(gateway->log, LOG_INFO, "stream_closed", LOG_TEXT("stream", stream->name), LOG_COUNT("tokens", answer.tokens),
               LOG_COUNT("bytes", state.allocated));
     gateway->reserved_bytes -= stream->reserved_bytes;
     streams_remove(&gateway->streams, gateway->engine, &gateway->counters, stream);
