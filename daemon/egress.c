@@ -286,18 +286,17 @@ static void leave(struct gateway *gateway, struct message *message, struct messa
         struct message_part *part = &message->part[i];
         if (part->part && part->part->end_ns > end_ns)
             end_ns = part->part->end_ns;
-        if (part->stream)
-            settle_part(gateway, part);
+        if (!part->stream)
+            continue;
+        settle_part(gateway, part);
+        if (message->header.layer < engine_stream_shape(part->stream->engine_stream)->n_layers)
+            keep(gateway, part); /* at once: a later part of the message may be its resend */
     }
     reply(gateway, message);
     for (size_t i = 0; i < message->n_parts; i++) {
         struct message_part *part = &message->part[i];
-        if (!part->stream)
-            continue;
-        if (!part->fault.err && part->state == PART_RUNNING && part->wire.flags & WIRE_ATTEND)
+        if (part->stream && !part->fault.err && part->state == PART_RUNNING && part->wire.flags & WIRE_ATTEND)
             publish(gateway, part);
-        if (message->header.layer < engine_stream_shape(part->stream->engine_stream)->n_layers)
-            keep(gateway, part);
     }
     if (end_ns)
         histogram_add(&gateway->counters.publish, clock_ns() - end_ns);
