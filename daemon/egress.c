@@ -111,7 +111,8 @@ static void keep(struct gateway *gateway, struct message_part *part)
     uint32_t layer = part->message->header.layer;
     struct replies *replies = &stream->replies[layer];
     size_t token_bytes = s->heads * s->value_dim * sizeof(float), before = stream->kept_bytes;
-    stream->kept_bytes -= replies_confirm(replies, part->wire.position) * token_bytes;
+    if (part->fault.err != ERR_NOT_OWNER) /* what a stranger says it has received says nothing about the writer */
+        stream->kept_bytes -= replies_confirm(replies, part->wire.position) * token_bytes;
     if (!part->fault.err && part->state == PART_RUNNING && part->wire.flags & WIRE_ATTEND && part->wire.flags & WIRE_APPEND &&
         replies_keep(replies, part->wire.first_token, part->wire.n_tokens, part->message->buffer, part->out_at,
                      part->wire.flags & WIRE_PARTIAL ? part->lse_at : SIZE_MAX)) {
