@@ -94,9 +94,13 @@ static void settle_part(struct gateway *gateway, struct message_part *part)
         const struct shape *s = engine_stream_shape(stream->engine_stream);
         float *out = part->wire.flags & WIRE_ATTEND ? part->message->buffer->data + part->out_at : NULL;
         float *lse = part->wire.flags & WIRE_PARTIAL ? part->message->buffer->data + part->lse_at : NULL;
+        struct engine_stream_state state;
+        engine_stream_state(stream->engine_stream, &state);
         atomic_fetch_add(&gateway->counters.resent, 1);
-        if (out && !replies_copy(&stream->replies[layer], part->wire.first_token, part->wire.n_tokens, s->heads * s->value_dim,
-                                 out, s->heads, lse))
+        if (state.err) /* since it was admitted: the first of the two may have been what failed */
+            fault_set(&part->fault, ERR_FAILED, "stream '%s' failed: %s", stream->name, err_sentence(state.err));
+        else if (out && !replies_copy(&stream->replies[layer], part->wire.first_token, part->wire.n_tokens,
+                                      s->heads * s->value_dim, out, s->heads, lse))
             fault_set(&part->fault, ERR_NOT_KEPT,
                       "stream '%s': tokens %" PRIu64 "+%u of layer %u were applied, their outputs are gone", stream->name,
                       part->wire.first_token, part->wire.n_tokens, layer);
