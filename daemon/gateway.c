@@ -11,6 +11,9 @@
 /* Messages received in a row before finished ones get their turn. */
 enum { RECEIVE_BURST = 64 };
 
+/* How long a drained daemon goes on refusing what comes in, rather than leaving it without an answer. */
+enum { REFUSE_NS = 200000000 };
+
 void gateway_wake(struct gateway *gateway)
 {
     uint64_t one = 1;
@@ -97,12 +100,15 @@ static void wait(struct gateway *gateway)
 
 void gateway_run(struct gateway *gateway)
 {
+    uint64_t end = 0; /* once stopping: when to leave even though messages keep coming */
     for (;;) {
-        bool sent = send_done(gateway), received = receive_some(gateway);
-        if (sent || received)
-            continue;
-        if (atomic_load(&gateway->stopping) && !gateway->in_flight)
+        bool stopping = atomic_load(&gateway->stopping);
+        if (stopping && !end)
+            end = clock_ns() + REFUSE_NS;
+        bool sent = send_done(gateway), received = receive_some(gateway), idle = !sent && !received;
+        if (stopping && !gateway->in_flight && (idle || clock_ns() > end))
             return;
-        wait(gateway);
+        if (idle)
+            wait(gateway);
     }
 }
