@@ -320,17 +320,28 @@ static void leave(struct gateway *gateway, struct message *message, struct messa
     }
     struct connection *connection = message->connection;
     connection->n_messages--;
-    connection->queued_bytes -= message->bytes;
-    gateway->queued_bytes -= message->bytes;
-    atomic_store(&gateway->counters.queued_bytes, gateway->queued_bytes);
     gateway->in_flight--;
     streams_settle(&gateway->streams, connection);
     message_destroy(message);
 }
 
+/* Nobody reads the received numbers any more: they are freed and count against no credit, although the message may have to wait
+ * for its turn to leave. Else what was refused for want of credit would use up more of it. */
+static void release_input(struct gateway *gateway, struct message *message)
+{
+    for (size_t i = 0; i < message->n_frames; i++) {
+        zmq_msg_close(&message->frame[i]);
+        zmq_msg_init(&message->frame[i]);
+    }
+    message->connection->queued_bytes -= message->bytes;
+    gateway->queued_bytes -= message->bytes;
+    atomic_store(&gateway->counters.queued_bytes, gateway->queued_bytes);
+}
+
 void egress_complete(struct gateway *gateway, struct message *message)
 {
     message->complete = true;
+    release_input(gateway, message);
     if (!may_leave(message))
         return;
     struct message *ready = message;
