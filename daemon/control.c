@@ -6,14 +6,32 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What the caches of an empty stream hold already. */
+static int reserve(const struct gateway *gateway, const char *name, const struct engine_stream *stream, size_t *bytes,
+                   struct fault *fault)
+{
+    uint64_t limit = gateway->config->limits.memory_bytes;
+    struct engine_stream_state state;
+    engine_stream_state(stream, &state);
+    *bytes = state.allocated;
+    if (limit && gateway->reserved_bytes + *bytes > limit)
+        return fault_set(fault, ERR_NO_MEMORY,
+                         "%zu bytes for stream '%s' on top of %zu, the limit is %llu (limits.memory_bytes)", *bytes, name,
+                         gateway->reserved_bytes, (unsigned long long)limit);
+    return 0;
+}
+
 static int open_checked(struct gateway *gateway, const struct control_request *request, struct connection *writer,
                         struct stream **out, struct fault *fault)
 {
     const struct config_limits *limits = &gateway->config->limits;
     const struct shape *shape = &request->shape;
     struct engine_stream *engine_stream = NULL;
+    size_t bytes = 0;
     if (atomic_load(&gateway->stopping))
         return fault_set(fault, ERR_CLOSING, "the daemon is draining");
+    if (streams_find_name(&gateway->streams, request->name))
+        return fault_set(fault, ERR_EXISTS, "stream '%s' is open already", request->name);
     if (gateway->streams.n_heads + shape->n_layers * shape->kv_heads > limits->heads)
         return fault_set(fault, ERR_TOO_LARGE, "%zu heads are open, %zu more would pass %llu (limits.heads)",
                          gateway->streams.n_heads, shape->n_layers * shape->kv_heads, (unsigned long long)limits->heads);
@@ -21,9 +39,13 @@ static int open_checked(struct gateway *gateway, const struct control_request *r
         return fault_set(fault, ERR_TOO_LARGE, "%zu streams are open, the limit (limits.streams)", gateway->streams.n_open);
     int err = engine_open(gateway->engine, shape, request->profile, &engine_stream, fault);
     if (!err)
+        err = reserve(gateway, request->name, engine_stream, &bytes, fault);
+    if (!err)
         err = streams_add(&gateway->streams, request->name, &engine_stream, writer, out, fault);
     engine_close(gateway->engine, &engine_stream); /* still set only when it was not taken */
     if (!err) {
+        gateway->reserved_bytes += bytes;
+        (*out)->reserved_bytes = bytes;
         atomic_fetch_add(&gateway->counters.streams_opened, 1);
         atomic_store(&gateway->counters.streams_open, gateway->streams.n_open);
     }
