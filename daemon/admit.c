@@ -239,8 +239,9 @@ static int consider(struct gateway *gateway, struct message *message, struct mes
 
 /* One buffer for all outputs, then all lse. Sizes count every part that wants outputs, refused ones too: they are cut out when the
  * reply is made. */
-static int make_buffer(struct message *message)
+static int make_buffer(const struct gateway *gateway, struct message *message, struct fault *fault)
 {
+    uint64_t limit = gateway->config->limits.queued_bytes;
     size_t n_out = 0, n_lse = 0;
     for (size_t i = 0; i < message->n_parts; i++) {
         struct message_part *part = &message->part[i];
@@ -253,10 +254,15 @@ static int make_buffer(struct message *message)
     }
     if (n_out + n_lse == 0)
         return 0;
+    if ((n_out + n_lse) * sizeof(float) > limit) /* few queries of a wide stream can ask for very much */
+        return fault_set(fault, ERR_TOO_LARGE, "the reply would have %zu bytes, at most %llu (limits.queued_bytes)",
+                         (n_out + n_lse) * sizeof(float), (unsigned long long)limit);
     message->buffer = buffer_create(n_out + n_lse);
+    if (!message->buffer)
+        return fault_set(fault, ERR_NO_MEMORY, "the outputs of %zu parts", message->n_parts);
     for (size_t i = 0; i < message->n_parts; i++)
         message->part[i].lse_at += n_out;
-    return message->buffer ? 0 : ERR_NO_MEMORY;
+    return 0;
 }
 
 /* The attention kind that all parts share at this layer. */
@@ -306,10 +312,8 @@ static void admit_parts(struct gateway *gateway, struct message *message)
         find_stream(gateway, message, &message->part[i]);
     if (find_kind(message, &kind, &fault) || read_frames(message, kind, &fault))
         refuse_all(message, &fault);
-    if (make_buffer(message)) {
-        fault_set(&fault, ERR_NO_MEMORY, "the outputs of %zu parts", message->n_parts);
+    if (make_buffer(gateway, message, &fault))
         refuse_all(message, &fault);
-    }
     for (size_t i = 0; i < message->n_parts; i++) {
         struct message_part *part = &message->part[i];
         if (part->stream)
