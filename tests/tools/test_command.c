@@ -1,40 +1,11 @@
 #include "tests/test.h"
 
+#include "tests/tools/capture.h"
 #include "tools/command.h"
 #include "tools/service.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
-
-/* What a function prints on stderr or stdout goes into a file while it runs, so that tests can look at it. */
-struct capture {
-    int to, saved;
-    char path[32];
-};
-
-static void capture_begin(struct capture *c, FILE *stream)
-{
-    fflush(stream);
-    c->to = fileno(stream);
-    c->saved = dup(c->to);
-    strcpy(c->path, "/tmp/attnd_out_XXXXXX");
-    int fd = mkstemp(c->path);
-    CU_ASSERT_FATAL(fd >= 0 && dup2(fd, c->to) >= 0);
-    close(fd);
-}
-
-static void capture_end(struct capture *c, FILE *stream, char text[2000])
-{
-    fflush(stream);
-    dup2(c->saved, c->to);
-    close(c->saved);
-    FILE *f = fopen(c->path, "r");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-    text[fread(text, 1, 1999, f)] = 0;
-    fclose(f);
-    unlink(c->path);
-}
 
 struct target {
     bool json;
@@ -103,11 +74,11 @@ static void wrong_usage_names_the_option(void)
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         struct target target;
         struct service_options service;
-        struct capture capture;
-        char text[2000];
+        static struct capture capture;
+        const char *text = capture.text;
         capture_begin(&capture, stderr);
         int code = parse(&target, &service, wrong[i].words);
-        capture_end(&capture, stderr, text);
+        capture_end(&capture);
         if (!strstr(text, wrong[i].says))
             printf("\n%s: %s", wrong[i].words, text);
         CU_ASSERT_EQUAL(code, COMMAND_USAGE);
@@ -120,11 +91,11 @@ static void help_lists_every_option_and_ends_well(void)
 {
     struct target target;
     struct service_options service;
-    struct capture capture;
-    char text[2000];
+    static struct capture capture;
+    const char *text = capture.text;
     capture_begin(&capture, stdout);
     int code = parse(&target, &service, "--help");
-    capture_end(&capture, stdout, text);
+    capture_end(&capture);
     CU_ASSERT_EQUAL(code, COMMAND_DONE);
     CU_ASSERT_PTR_NOT_NULL(strstr(text, "--model DIR"));
     CU_ASSERT_PTR_NOT_NULL(strstr(text, "(required)"));
@@ -141,56 +112,56 @@ static int asked_for_help(int argc, char **argv)
     return argc == 2 && strcmp(argv[1], "--help") == 0 ? 5 : 6;
 }
 
-static int dispatch(const char *a, const char *b, FILE *stream, char text[2000])
+static int dispatch(const char *a, const char *b, FILE *stream, struct capture *capture)
 {
     static const struct command commands[] = {{"three", "returns 3", three}, {"helped", "wants help", asked_for_help}};
     char words[3][16] = {"attn", "", ""}, *argv[] = {words[0], words[1], words[2], NULL};
-    struct capture capture;
     snprintf(words[1], 16, "%s", a);
     snprintf(words[2], 16, "%s", b);
-    capture_begin(&capture, stream);
+    capture_begin(capture, stream);
     int code = command_dispatch("attn", commands, 2, 1 + (*a != 0) + (*b != 0), argv);
-    capture_end(&capture, stream, text);
+    capture_end(capture);
     return code;
 }
 
 static void subcommands_are_found_by_name(void)
 {
-    char text[2000];
-    CU_ASSERT_EQUAL(dispatch("three", "x", stdout, text), 3);
-    CU_ASSERT_EQUAL(dispatch("help", "helped", stdout, text), 5);
-    CU_ASSERT_EQUAL(dispatch("help", "", stdout, text), COMMAND_DONE);
+    static struct capture capture;
+    const char *text = capture.text;
+    CU_ASSERT_EQUAL(dispatch("three", "x", stdout, &capture), 3);
+    CU_ASSERT_EQUAL(dispatch("help", "helped", stdout, &capture), 5);
+    CU_ASSERT_EQUAL(dispatch("help", "", stdout, &capture), COMMAND_DONE);
     CU_ASSERT(strstr(text, "three") && strstr(text, "wants help"));
-    CU_ASSERT_EQUAL(dispatch("", "", stderr, text), COMMAND_USAGE);
+    CU_ASSERT_EQUAL(dispatch("", "", stderr, &capture), COMMAND_USAGE);
     CU_ASSERT_PTR_NOT_NULL(strstr(text, "three"));
-    CU_ASSERT_EQUAL(dispatch("four", "", stderr, text), COMMAND_USAGE);
+    CU_ASSERT_EQUAL(dispatch("four", "", stderr, &capture), COMMAND_USAGE);
     CU_ASSERT_PTR_NOT_NULL(strstr(text, "there is no subcommand 'four'"));
 }
 
 static void a_failure_tells_what_and_what_to_do(void)
 {
     struct fault fault;
-    struct capture capture;
-    char text[2000];
+    static struct capture capture;
+    const char *text = capture.text;
     fault_set(&fault, ERR_TIMEOUT, "hello to ipc:///x: no answer in 30 s");
     capture_begin(&capture, stderr);
     CU_ASSERT_EQUAL(command_failed("attn lm", &fault), COMMAND_FAILED);
-    capture_end(&capture, stderr, text);
+    capture_end(&capture);
     CU_ASSERT_STRING_EQUAL(text,
                            "attn lm: hello to ipc:///x: no answer in 30 s (check that the daemon runs at this endpoint)\n");
 }
 
 static void an_answer_is_one_line_of_json_or_a_failure(void)
 {
-    struct capture capture;
-    char text[2000];
+    static struct capture capture;
+    const char *text = capture.text;
     capture_begin(&capture, stdout);
     CU_ASSERT_EQUAL(command_print_json("attn test", json_pack("{s:f, s:i}", "a", 0.1, "b", 2)), COMMAND_DONE);
-    capture_end(&capture, stdout, text);
+    capture_end(&capture);
     CU_ASSERT_STRING_EQUAL(text, "{\"a\":0.1,\"b\":2}\n");
     capture_begin(&capture, stderr);
     CU_ASSERT_EQUAL(command_print_json("attn test", json_real(0.0 / 0.0)), COMMAND_FAILED);
-    capture_end(&capture, stderr, text);
+    capture_end(&capture);
     CU_ASSERT_PTR_NOT_NULL(strstr(text, "not finite"));
 }
 

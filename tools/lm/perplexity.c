@@ -43,7 +43,7 @@ static int answer(const struct options *o, const struct lm_config *config, const
             who, json_pack("{s:o, s:f, s:I, s:I, s:f, s:f, s:f}", "bits_per_byte", bytes ? json_real(bits) : json_null(),
                            "nll_per_token", score->nll, "bytes", (json_int_t)score->totals.bytes, "bytes_full_bf16",
                            (json_int_t)score->totals.bytes_full_bf16, "seconds", score->seconds, "attention_seconds",
-                           score->attention_seconds, "head_seconds", score->totals.head_seconds));
+                           score->attention_seconds, "head_seconds", score->head_seconds));
     if (bytes)
         printf("bits per byte      %.6f\n", bits);
     printf("nll per token      %.6f nats\n", score->nll);

@@ -95,6 +95,7 @@ int lm_perplexity(struct lm_forward *f, const struct lm_config *config, const ui
             out->nll += score_hidden(f, config, hidden, window, half, context, logits) / (double)(context - half);
         out->attention_seconds += lm_forward_attention_seconds(f);
         int close_err = lm_forward_end(f, &out->totals, err ? NULL : fault);
+        out->head_seconds += out->totals.head_seconds;
         err = err ? err : close_err;
     }
     if (who)

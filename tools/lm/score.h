@@ -22,6 +22,7 @@ struct lm_score {
     double nll;                   /* nats per scored token, mean over windows */
     double seconds;               /* of all windows */
     double attention_seconds;     /* of these, waiting for the service */
+    double head_seconds;          /* append and attend of all windows, summed over heads */
     struct service_totals totals; /* of the last window */
 };
 
