@@ -29,21 +29,21 @@ struct attnd_client;
 /* A stream that this client writes. next[layer]: index of the next token to append, kept by the client. Opaque otherwise. */
 struct attnd_stream {
     uint64_t id;
-    struct shape *shape;   /* owned */
-    uint64_t *next;        /* (n_layers), owned: next index to send */
-    uint64_t *confirmed;   /* (n_layers), owned: replies received up to here */
+    struct shape *shape; /* owned */
+    uint64_t *next;      /* (n_layers), owned: next index to send */
+    uint64_t *confirmed; /* (n_layers), owned: replies received up to here */
 };
 
 /* One stream's tokens of one layer. Inputs in the stream's element type, [token][head][dim]; outputs f32. */
 struct attnd_part {
     struct attnd_stream *stream;
     uint32_t n_tokens;
-    uint16_t flags; /* enum wire_flag */
-    const void *q;                   /* (n_tokens, H, d): with attend or observe */
-    const void *key[2], *value[2];   /* (n_tokens, Hkv, d), (n_tokens, Hkv, e): with append; [1] for tensor layers */
-    float *out;                      /* (n_tokens, H, e): with attend */
-    float *lse;                      /* (n_tokens, H): with partial */
-    struct fault fault;              /* filled by wait: err 0, or why this part was refused (the others may have been applied) */
+    uint16_t flags;                /* enum wire_flag */
+    const void *q;                 /* (n_tokens, H, d): with attend or observe */
+    const void *key[2], *value[2]; /* (n_tokens, Hkv, d), (n_tokens, Hkv, e): with append; [1] for tensor layers */
+    float *out;                    /* (n_tokens, H, e): with attend */
+    float *lse;                    /* (n_tokens, H): with partial */
+    struct fault fault;            /* filled by wait: err 0, or why this part was refused (the others may have been applied) */
 };
 
 /* Connects to a daemon's ingest endpoint and says hello, waiting at most 5 seconds. endpoint NULL: runtime_ingest(). zmq_context:
@@ -88,15 +88,16 @@ int attnd_status(struct attnd_client *client, uint64_t stream, char **json, stru
 struct attnd_subscriber;
 struct attnd_publication {
     char topic[160];
-    uint64_t sequence;       /* counts up by one per topic: what is missing was lost */
-    uint64_t lost;           /* publications of this topic lost before this one */
+    uint64_t sequence;         /* counts up by one per topic: what is missing was lost */
+    uint64_t lost;             /* publications of this topic lost before this one */
     struct wire_header header; /* outputs */
     struct wire_part part;     /* outputs */
-    const float *out;        /* outputs: (n_tokens, H, e); valid until the next call */
+    const float *out;          /* outputs: (n_tokens, H, e); valid until the next call */
     size_t out_bytes;
-    const char *json;        /* telemetry: NUL-terminated; valid until the next call */
+    const char *json; /* telemetry: NUL-terminated; valid until the next call */
 };
-int attnd_subscribe(struct attnd_subscriber **out, const char *endpoint, void *zmq_context, const char *prefix, struct fault *fault);
+int attnd_subscribe(struct attnd_subscriber **out, const char *endpoint, void *zmq_context, const char *prefix,
+                    struct fault *fault);
 void attnd_unsubscribe(struct attnd_subscriber *subscriber);
 /* The next publication; ERR_TIMEOUT when none came in time. */
 int attnd_next(struct attnd_subscriber *subscriber, double timeout_seconds, struct attnd_publication *out, struct fault *fault);

@@ -167,12 +167,14 @@ static int request_open(struct control_request *request, const char *name, const
     request->op = CONTROL_OPEN;
     request->resume = resume;
     request->shape = *shape;
+    if (!profile)
+        profile = "full";
     if (strlen(name) >= sizeof request->name)
         return fault_set(fault, ERR_INVALID, "a stream's name has at most %zu bytes", sizeof request->name - 1);
-    if (profile && strlen(profile) >= sizeof request->profile)
+    if (strlen(profile) >= sizeof request->profile)
         return fault_set(fault, ERR_INVALID, "a profile with its overrides has at most %zu bytes", sizeof request->profile - 1);
-    strcpy(request->name, name);
-    strcpy(request->profile, profile ? profile : "full");
+    memcpy(request->name, name, strlen(name) + 1);
+    memcpy(request->profile, profile, strlen(profile) + 1);
     return shape_check(shape, fault);
 }
 
@@ -201,14 +203,19 @@ int attnd_open(struct attnd_client *client, const char *name, const struct shape
     memset(stream, 0, sizeof *stream);
     struct control_request *request = calloc(1, sizeof *request);
     struct control_open *open = malloc(sizeof *open);
-    int err = request && open ? request_open(request, name, shape, profile, resume, fault)
-                              : fault_set(fault, ERR_NO_MEMORY, "no memory for a request");
+    int err = ERR_NO_MEMORY;
+    if (!request || !open) {
+        fault_set(fault, err, "no memory for a request");
+        goto out;
+    }
+    err = request_open(request, name, shape, profile, resume, fault);
     if (!err)
         err = control_call(client, request, fault);
     if (!err)
         err = control_decode_open(zmq_msg_data(&client->frame[0]), zmq_msg_size(&client->frame[0]), &id, open, fault);
     if (!err)
         err = take_open(stream, shape, open, fault);
+out:
     if (err)
         attnd_forget(stream);
     free(request);
@@ -246,9 +253,10 @@ int attnd_close(struct attnd_client *client, struct attnd_stream *stream, struct
     struct control_close ignored;
     struct control_request *request = calloc(1, sizeof *request);
     int err = settle(client, stream, fault);
-    if (!err && !request)
-        err = fault_set(fault, ERR_NO_MEMORY, "no memory for a request");
-    if (!err) {
+    if (!request) {
+        fault_set(fault, ERR_NO_MEMORY, "no memory for a request");
+        err = ERR_NO_MEMORY;
+    } else if (!err) {
         request->op = CONTROL_CLOSE;
         request->stream = stream->id;
         err = control_call(client, request, fault);

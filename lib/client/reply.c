@@ -122,11 +122,11 @@ static void take_parts(struct attnd_client *client, struct ticket *ticket, const
             step_back(ticket, i, said->position, err);
             continue;
         }
-        if (part->flags & WIRE_ATTEND) {
+        if (part->flags & WIRE_ATTEND && outputs) { /* check_reply has seen to it that they are there */
             memcpy(part->out, outputs, out_bytes(part));
             outputs += out_bytes(part);
         }
-        if (part->flags & WIRE_PARTIAL) {
+        if (part->flags & WIRE_PARTIAL && lse) {
             memcpy(part->lse, lse, lse_bytes(part));
             lse += lse_bytes(part);
         }

@@ -11,7 +11,13 @@
 #include "base/shape.h"
 #include <stdbool.h>
 
-enum { CONTROL_NAME_BYTES = 64, CONTROL_PROFILE_BYTES = 256, CONTROL_TEXT_MAX = 1 << 20, CONTROL_ENDPOINTS_MAX = 8, CONTROL_ENDPOINT_BYTES = 256 };
+enum {
+    CONTROL_NAME_BYTES = 64,
+    CONTROL_PROFILE_BYTES = 256,
+    CONTROL_TEXT_MAX = 1 << 20,
+    CONTROL_ENDPOINTS_MAX = 8,
+    CONTROL_ENDPOINT_BYTES = 256
+};
 
 enum control_op { CONTROL_HELLO, CONTROL_OPEN, CONTROL_CLOSE, CONTROL_STATUS, N_CONTROL };
 
@@ -43,7 +49,7 @@ struct control_hello { /* what hello answers */
     const char **profiles; /* NULL-terminated names; encode only */
 };
 
-struct control_open {  /* what open answers */
+struct control_open { /* what open answers */
     uint64_t stream;
     uint64_t seed;
     char isa[16];
@@ -68,8 +74,10 @@ char *control_encode_fault(uint64_t id, const char *op, const struct fault *faul
 int control_decode_hello(const void *text, size_t bytes, uint64_t *id, struct control_hello *out, struct fault *fault);
 int control_decode_open(const void *text, size_t bytes, uint64_t *id, struct control_open *out, struct fault *fault);
 int control_decode_close(const void *text, size_t bytes, uint64_t *id, struct control_close *out, struct fault *fault);
-char *control_decode_status(const void *text, size_t bytes, uint64_t *id, struct fault *fault); /* the object as text; free it */
-int control_peek_id(const void *text, size_t bytes, uint64_t *id); /* of any control reply */
+/* The object as text, which the caller frees; NULL: see fault. */
+char *control_decode_status(const void *text, size_t bytes, uint64_t *id, struct fault *fault);
+/* The id of any control reply. */
+int control_peek_id(const void *text, size_t bytes, uint64_t *id);
 
 /* What every telemetry publication says of itself: the daemon's instance and the sequence of its topic. */
 struct control_telemetry {

@@ -159,19 +159,21 @@ int control_decode_faults(const void *text, size_t bytes, struct part_fault *out
     return err;
 }
 
+struct reply_text {
+    uint64_t id;
+    bool ok;
+    json_t *error;
+};
+
 /* Parses a reply: its id, and its body when it says "ok": true. The daemon's own error comes back as the result. */
 static int decode_reply(const void *text, size_t bytes, uint64_t *id, json_t **out, struct fault *fault)
 {
-    struct {
-        uint64_t id;
-        bool ok;
-        json_t *error;
-    } reply = {0};
-    const struct field fields[] = {
-        {"id", FIELD_COUNT, true, (size_t)((char *)&reply.id - (char *)&reply), 0, JSON_COUNT_MAX},
-        {"ok", FIELD_SWITCH, true, (size_t)((char *)&reply.ok - (char *)&reply), 0, 0},
-        {"error", FIELD_OBJECT, false, (size_t)((char *)&reply.error - (char *)&reply), 0, 0},
+    static const struct field fields[] = {
+        {"id", FIELD_COUNT, true, offsetof(struct reply_text, id), 0, JSON_COUNT_MAX},
+        {"ok", FIELD_SWITCH, true, offsetof(struct reply_text, ok), 0, 0},
+        {"error", FIELD_OBJECT, false, offsetof(struct reply_text, error), 0, 0},
     };
+    struct reply_text reply = {0};
     *id = 0;
     int err = fields_parse(text, bytes, REPLY_TEXT_MAX, out, fault);
     if (err)
@@ -221,7 +223,7 @@ static size_t decode_endpoints(const json_t *list, char out[][CONTROL_ENDPOINT_B
     for (size_t i = 0; i < json_array_size(list) && n < CONTROL_ENDPOINTS_MAX; i++) {
         const char *endpoint = json_string_value(json_array_get(list, i));
         if (endpoint && strlen(endpoint) < CONTROL_ENDPOINT_BYTES)
-            strcpy(out[n++], endpoint);
+            memcpy(out[n++], endpoint, strlen(endpoint) + 1);
     }
     return n;
 }

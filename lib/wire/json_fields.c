@@ -124,8 +124,11 @@ json_t *fields_text(const char *text)
         return string;
     char plain[1024];
     size_t n = 0;
-    for (; text[n] && n < sizeof plain - 1; n++)
-        plain[n] = (unsigned char)text[n] < 0x80 ? text[n] : '?';
+    for (; n < sizeof plain - 1 && text[n]; n++)
+        plain[n] = text[n];
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)plain[i] >= 0x80)
+            plain[i] = '?';
     plain[n] = '\0';
     return json_string(plain);
 }

@@ -42,7 +42,7 @@ struct wire_part {
     uint64_t position;    /* request: `confirmed`, tokens of this layer whose replies the producer has; reply: next index */
     uint32_t n_tokens;    /* reply: tokens whose outputs follow */
     uint16_t flags;
-    uint16_t status;      /* reply: 0 or the number of an error (wire_status) */
+    uint16_t status; /* reply: 0 or the number of an error (wire_status) */
 };
 
 /* Frame 0 of any data message, decoded. parts: room for WIRE_PARTS_MAX or max_parts. ERR_MALFORMED, ERR_VERSION, ERR_TOO_LARGE;

@@ -35,7 +35,7 @@ struct fake_daemon {
 
 float fake_output(uint64_t stream, uint32_t layer, uint64_t token, size_t h, size_t c)
 {
-    return (float)(stream * 1000000 + layer * 100000 + token * 100 + h * 10 + c);
+    return (float)(stream * 1000000 + (uint64_t)layer * 100000 + token * 100 + h * 10 + c);
 }
 
 float fake_lse(uint64_t stream, uint32_t layer, uint64_t token, size_t h)

@@ -7,7 +7,12 @@
 #include <string.h>
 #include <zmq.h>
 
-enum { H = 2, HKV = 1, D = 3, E = 2, N = 4 };
+/* size_t, since sizes are products of them. */
+#define H ((size_t)2)
+#define HKV ((size_t)1)
+#define D ((size_t)3)
+#define E ((size_t)2)
+#define N ((size_t)4)
 
 static const char endpoint[] = "inproc://fake-send";
 static void *context;
