@@ -27,6 +27,10 @@ struct daemon {
 
 enum { LINGER_MS = 2000 };
 
+/* Replies that may wait for one producer to read them. ZeroMQ's default of 1000 is soon reached by a producer that sends small
+ * messages far ahead, long before its credit; what is above is dropped and counted, and can be asked for again. */
+enum { REPLIES_MAX = 1 << 16 };
+
 static void set_int(void *socket, int option, int value)
 {
     zmq_setsockopt(socket, option, &value, sizeof value);
@@ -84,6 +88,7 @@ static int open_sockets(struct daemon *d, const struct config *config, struct fa
     set_int(g->ingest, ZMQ_ROUTER_MANDATORY, 1); /* a peer that is gone is an error, not silence */
     set_int(g->ingest, ZMQ_SNDTIMEO, 0);
     set_int(g->ingest, ZMQ_LINGER, LINGER_MS);
+    set_int(g->ingest, ZMQ_SNDHWM, REPLIES_MAX);
     void *const publishers[] = {g->outputs, d->telemetry_socket};
     for (size_t i = 0; i < 2; i++) {
         set_int(publishers[i], ZMQ_XPUB_NODROP, 1);
