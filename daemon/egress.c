@@ -110,19 +110,17 @@ static void settle_part(struct gateway *gateway, struct message_part *part)
 /* Keeps what a resend would be answered with, within the stream's bound; drops what the producer has confirmed. */
 static void keep(struct gateway *gateway, struct message_part *part)
 {
+    enum { BOTH = WIRE_APPEND | WIRE_ATTEND };
     struct stream *stream = part->stream;
-    const struct shape *s = engine_stream_shape(stream->engine_stream);
-    uint32_t layer = part->message->header.layer;
-    struct replies *replies = &stream->replies[layer];
-    size_t token_bytes = s->heads * s->value_dim * sizeof(float), before = stream->kept_bytes;
+    struct replies *replies = &stream->replies[part->message->header.layer];
+    size_t before = stream->kept_bytes;
     if (part->fault.err != ERR_NOT_OWNER) /* what a stranger says it has received says nothing about the writer */
-        stream->kept_bytes -= replies_confirm(replies, part->wire.position) * token_bytes;
-    if (!part->fault.err && part->state == PART_RUNNING && part->wire.flags & WIRE_ATTEND && part->wire.flags & WIRE_APPEND &&
-        replies_keep(replies, part->wire.first_token, part->wire.n_tokens, part->message->buffer, part->out_at,
-                     part->wire.flags & WIRE_PARTIAL ? part->lse_at : SIZE_MAX)) {
-        stream->kept_bytes += part->wire.n_tokens * token_bytes;
+        stream->kept_bytes -= replies_confirm(replies, part->wire.position);
+    if (!part->fault.err && part->state == PART_RUNNING && (part->wire.flags & BOTH) == BOTH) {
+        stream->kept_bytes += replies_keep(replies, part->wire.first_token, part->wire.n_tokens, part->message->buffer,
+                                           part->out_at, message_part_outputs(part), part->lse_at, message_part_lse(part));
         while (stream->kept_bytes > gateway->config->limits.reply_bytes && replies->first != replies->last)
-            stream->kept_bytes -= replies_drop_oldest(replies) * token_bytes;
+            stream->kept_bytes -= replies_drop_oldest(replies);
     }
     atomic_fetch_add(&gateway->counters.kept_reply_bytes, stream->kept_bytes - before);
 }

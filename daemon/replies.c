@@ -3,40 +3,52 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool replies_keep(struct replies *replies, uint64_t first, uint64_t n, struct buffer *buffer, size_t out_at, size_t lse_at)
+size_t replies_keep(struct replies *replies, uint64_t first, uint64_t n, struct buffer *buffer, size_t out_at, size_t n_out,
+                    size_t lse_at, size_t n_lse)
 {
     struct reply *reply = malloc(sizeof *reply);
-    if (!reply)
-        return false;
-    *reply = (struct reply){.first = first, .n = n, .buffer = buffer_share(buffer), .out_at = out_at, .lse_at = lse_at};
+    bool share = n_out + n_lse >= buffer->n / 2;
+    struct buffer *held = !reply ? NULL : share ? buffer_share(buffer) : buffer_create(n_out + n_lse);
+    if (!held) {
+        free(reply);
+        return 0;
+    }
+    *reply = (struct reply){.first = first, .n = n, .buffer = held, .out_at = out_at, .lse_at = n_lse ? lse_at : SIZE_MAX};
+    if (!share) {
+        memcpy(held->data, buffer->data + out_at, n_out * sizeof(float));
+        memcpy(held->data + n_out, buffer->data + lse_at, n_lse * sizeof(float));
+        reply->out_at = 0;
+        reply->lse_at = n_lse ? n_out : SIZE_MAX;
+    }
+    reply->bytes = held->n * sizeof(float);
     if (replies->last)
         replies->last->next = reply;
     else
         replies->first = reply;
     replies->last = reply;
-    return true;
+    return reply->bytes;
 }
 
-uint64_t replies_drop_oldest(struct replies *replies)
+size_t replies_drop_oldest(struct replies *replies)
 {
     struct reply *reply = replies->first;
     if (!reply)
         return 0;
-    uint64_t n = reply->n;
+    size_t bytes = reply->bytes;
     replies->first = reply->next;
     if (!replies->first)
         replies->last = NULL;
     buffer_release(reply->buffer);
     free(reply);
-    return n;
+    return bytes;
 }
 
-uint64_t replies_confirm(struct replies *replies, uint64_t confirmed)
+size_t replies_confirm(struct replies *replies, uint64_t confirmed)
 {
-    uint64_t n = 0;
+    size_t bytes = 0;
     while (replies->first && replies->first->first + replies->first->n <= confirmed)
-        n += replies_drop_oldest(replies);
-    return n;
+        bytes += replies_drop_oldest(replies);
+    return bytes;
 }
 
 bool replies_copy(const struct replies *replies, uint64_t first, uint64_t n, size_t out_width, float *out, size_t lse_width,
