@@ -89,8 +89,6 @@ static void wait(struct gateway *gateway)
     else if (atomic_load(&gateway->stopping) && !atomic_load(&gateway->any_done))
         zmq_poll(items, 3, 10);
     atomic_store(&gateway->sleeping, false);
-    if (items[1].revents)
-        egress_subscriptions(gateway);
     if (items[2].revents) {
         uint64_t count;
         ssize_t n = read(gateway->wake_fd, &count, sizeof count);
@@ -105,6 +103,7 @@ void gateway_run(struct gateway *gateway)
         bool stopping = atomic_load(&gateway->stopping);
         if (stopping && !end)
             end = clock_ns() + REFUSE_NS;
+        egress_subscriptions(gateway); /* here and not only when idle: under load it never is */
         bool sent = send_done(gateway), received = receive_some(gateway), idle = !sent && !received;
         if (stopping && !gateway->in_flight && (idle || clock_ns() > end))
             return;
