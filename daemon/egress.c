@@ -181,7 +181,8 @@ static void reply(struct gateway *gateway, struct message *message)
     size_t n = 1, n_out, n_lse;
     struct buffer *buffer = compact(message, &n_out, &n_lse);
     char *faults = faults_text(message);
-    if (!parts || zmq_msg_init_size(&frame[0], wire_encoded_bytes(message->n_parts))) {
+    bool lost = !parts || (n_out + n_lse && !buffer);
+    if (lost || zmq_msg_init_size(&frame[0], wire_encoded_bytes(message->n_parts))) {
         log_event(gateway->log, LOG_ERROR, "reply_lost", LOG_ERR("reason", ERR_NO_MEMORY));
         goto out;
     }
