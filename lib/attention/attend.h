@@ -21,16 +21,16 @@
 struct attend {
     const struct kernels *kernels;
     struct view view[2];
-    size_t n_views;       /* 1 softmax (and two_cache), 2 tensor */
-    size_t group, d, e;   /* g queries per token share the rows */
-    size_t n_tokens;      /* query tokens */
-    uint64_t first_token; /* absolute index of the first query token */
-    uint64_t token_step;  /* 1: query i is token first_token + i (causal run); 0: all stand at first_token (attend alone) */
-    const float *q;       /* (n_tokens, group, d) contiguous, scale already multiplied in */
+    size_t n_views;          /* 1 softmax (and two_cache), 2 tensor */
+    size_t group, d, e;      /* g queries per token share the rows */
+    size_t n_tokens;         /* query tokens */
+    uint64_t first_token;    /* absolute index of the first query token */
+    uint64_t token_step;     /* 1: query i is token first_token + i (causal run); 0: all stand at first_token (attend alone) */
+    const float *q;          /* (n_tokens, group, d) contiguous, scale already multiplied in */
     const float *sink_logit; /* (group,) or NULL */
-    float *out;           /* (n_tokens, group, e), token t at out + t * out_stride */
+    float *out;              /* (n_tokens, group, e), token t at out + t * out_stride */
     size_t out_stride;
-    float *lse;           /* (n_tokens, group), token t at lse + t * lse_stride; NULL when not asked for */
+    float *lse; /* (n_tokens, group), token t at lse + t * lse_stride; NULL when not asked for */
     size_t lse_stride;
 };
 

@@ -13,16 +13,16 @@
 #include <stdint.h>
 
 enum {
-    CHUNK = 512,    /* rows; the unit in which long row streams are split, aligned to absolute row indices */
+    CHUNK = 512,        /* rows; the unit in which long row streams are split, aligned to absolute row indices */
     TENSOR_CHUNK = 128, /* rows of stream 1; the same for tensor attention */
 };
 
 #define SPAN_ALL UINT64_MAX
 
 struct segment {
-    size_t row, n;        /* rows [row, row + n) of the block that keys, values and weights point to */
-    uint64_t first;       /* absolute index of row `row`; chunk boundaries and causality count from it */
-    uint64_t span;        /* a query of token t sees the rows with index in (t - span, t]; SPAN_ALL: all up to t; 0: every row,
+    size_t row, n;  /* rows [row, row + n) of the block that keys, values and weights point to */
+    uint64_t first; /* absolute index of row `row`; chunk boundaries and causality count from it */
+    uint64_t span;  /* a query of token t sees the rows with index in (t - span, t]; SPAN_ALL: all up to t; 0: every row,
                              whatever t (rows that stand for no single token) */
     const struct storage *key_storage, *value_storage;
     const void *keys, *values;      /* the block's row 0, laid out as kernels/storage.h says; values NULL: denominator only */

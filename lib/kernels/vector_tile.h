@@ -17,7 +17,8 @@
 enum {
     MAX_VECTORS = 8,
     MAX_ACCUMULATORS = 24,
-    ACCUMULATE_ROWS = 64, /* value rows that pass through the first-level cache together */
+    SCORE_AHEAD = 4096,       /* bytes that panels are fetched before they are used */
+    ACCUMULATE_BYTES = 16384, /* values that stay in the first-level cache for all columns, while as many are fetched */
 };
 
 /* Two coordinates of W rows, from pairs of 16-bit elements: the even one in the low half of each lane, the odd one in the high
@@ -63,15 +64,20 @@ INLINE void score_tile(enum storage_id id, size_t m, size_t nv, const float *q, 
     if ((t) < m * nv)                                                                                                          \
         v_store(s + (t) / nv * lds + (t) % nv * W, acc[t]);
 
+#define PREFETCH(v)                                                                                                            \
+    if ((v)*PANEL < nv * W)                                                                                                    \
+        v_prefetch(panel + (v)*panel_bytes + SCORE_AHEAD);
     EACH(CLEAR)
     size_t c = 0;
     if (id == STORAGE_F32) {
         for (; c < d; c++, panel += PANEL * 4) {
+            EACH_8(PREFETCH, 0)
             EACH_8(LOAD, 0)
             EACH(MULTIPLY)
         }
     } else {
         for (; c + 1 < d; c++, panel += PANEL * 4) {
+            EACH_8(PREFETCH, 0)
             EACH_8(LOAD_EVEN, 0)
             EACH(MULTIPLY)
             c++;
@@ -87,6 +93,7 @@ INLINE void score_tile(enum storage_id id, size_t m, size_t nv, const float *q, 
 #undef ROWS_AT
 #undef CLEAR
 #undef LOAD
+#undef PREFETCH
 #undef LOAD_EVEN
 #undef LOAD_ODD
 #undef MULTIPLY
@@ -152,7 +159,8 @@ INLINE vf load_values(enum storage_id id, const char *at, size_t lanes)
 
 /* acc[i*lda + v*W + lane] += sum_(j<n) p[i*ldp + j] value(j, v*W + lane), i < m, v < nv, of `lanes` lanes (W, but for nv = 1). */
 INLINE void accumulate_tile(enum storage_id id, size_t m, size_t nv, size_t lanes, const float *p, size_t ldp,
-                            const char *values, size_t row_bytes, size_t n, float *acc_at, size_t lda)
+                            const char *values, size_t row_bytes, size_t n, const char *ahead, size_t ahead_step, float *acc_at,
+                            size_t lda)
 {
     size_t element = id == STORAGE_F32 ? 4 : 2;
     vf acc[MAX_ACCUMULATORS], x[MAX_VECTORS];
@@ -173,8 +181,13 @@ INLINE void accumulate_tile(enum storage_id id, size_t m, size_t nv, size_t lane
         else                                                                                                                   \
             v_store(PLACE(t), acc[t]);                                                                                         \
     }
+#define PREFETCH(v)                                                                                                            \
+    if ((v)*64 < nv * W * element)                                                                                             \
+        v_prefetch(ahead + (v)*64);
     EACH(READ)
     for (size_t j = 0; j < n; j++, values += row_bytes) {
+        EACH_8(PREFETCH, 0)
+        ahead += ahead_step;
         EACH_8(LOAD, 0)
         EACH(MULTIPLY)
     }
@@ -182,26 +195,29 @@ INLINE void accumulate_tile(enum storage_id id, size_t m, size_t nv, size_t lane
 #undef PLACE
 #undef READ
 #undef LOAD
+#undef PREFETCH
 #undef MULTIPLY
 #undef WRITE
 }
 
 /* m queries over all e columns: as many at a time as VECTORS(m) allows, then half as many, ... then one vector, then its part. */
 INLINE void accumulate_columns(enum storage_id id, size_t m, const float *p, size_t ldp, const char *values, size_t row_bytes,
-                               size_t n, size_t e, float *acc, size_t lda)
+                               size_t n, bool first, size_t e, float *acc, size_t lda)
 {
     size_t element = id == STORAGE_F32 ? 4 : 2, c = 0;
+    const char *ahead = values + n * row_bytes;
 #define COLUMNS(nv)                                                                                                            \
     if ((nv) <= VECTORS(m))                                                                                                    \
         for (; c + (nv)*W <= e; c += (nv)*W)                                                                                   \
-            accumulate_tile(id, m, nv, W, p, ldp, values + c * element, row_bytes, n, acc + c, lda);
+            accumulate_tile(id, m, nv, W, p, ldp, values + c * element, row_bytes, n,                                          \
+                            first ? ahead + c * element * n : values, first ? (nv)*W * element : row_bytes, acc + c, lda);
     COLUMNS(8)
     COLUMNS(4)
     COLUMNS(2)
     COLUMNS(1)
 #undef COLUMNS
     if (c < e)
-        accumulate_tile(id, m, 1, e - c, p, ldp, values + c * element, row_bytes, n, acc + c, lda);
+        accumulate_tile(id, m, 1, e - c, p, ldp, values + c * element, row_bytes, n, values, 0, acc + c, lda);
 }
 
 INLINE void rescale(const float *f, size_t n_q, size_t e, float *acc, size_t lda)
@@ -226,20 +242,21 @@ INLINE void accumulate_any(enum storage_id id, const float *p, size_t ldp, const
 {
     rescale(f, n_q, e, acc, lda);
     size_t row_bytes = storage_table[id].value_bytes(e), n_blocks = (n_q + TILE_QUERIES - 1) / TILE_QUERIES;
+    size_t rows = ACCUMULATE_BYTES / row_bytes;
     const char *at = (const char *)values + row * row_bytes;
-    for (size_t j = 0; j < n; j += ACCUMULATE_ROWS, at += ACCUMULATE_ROWS * row_bytes) {
-        size_t now = n - j < ACCUMULATE_ROWS ? n - j : ACCUMULATE_ROWS;
+    for (size_t j = 0; j < n; j += rows, at += rows * row_bytes) {
+        size_t now = n - j < rows ? n - j : rows;
         const float *pj = p + j;
         float *to = acc;
         for (size_t b = 0; b < n_blocks; b++) {
             size_t m = block_of(n_q, b, n_blocks);
             switch (m) {
-            case 1: accumulate_columns(id, 1, pj, ldp, at, row_bytes, now, e, to, lda); break;
-            case 2: accumulate_columns(id, 2, pj, ldp, at, row_bytes, now, e, to, lda); break;
-            case 3: accumulate_columns(id, 3, pj, ldp, at, row_bytes, now, e, to, lda); break;
-            case 4: accumulate_columns(id, 4, pj, ldp, at, row_bytes, now, e, to, lda); break;
-            case 5: accumulate_columns(id, 5, pj, ldp, at, row_bytes, now, e, to, lda); break;
-            default: accumulate_columns(id, 6, pj, ldp, at, row_bytes, now, e, to, lda); break;
+            case 1: accumulate_columns(id, 1, pj, ldp, at, row_bytes, now, b == 0, e, to, lda); break;
+            case 2: accumulate_columns(id, 2, pj, ldp, at, row_bytes, now, b == 0, e, to, lda); break;
+            case 3: accumulate_columns(id, 3, pj, ldp, at, row_bytes, now, b == 0, e, to, lda); break;
+            case 4: accumulate_columns(id, 4, pj, ldp, at, row_bytes, now, b == 0, e, to, lda); break;
+            case 5: accumulate_columns(id, 5, pj, ldp, at, row_bytes, now, b == 0, e, to, lda); break;
+            default: accumulate_columns(id, 6, pj, ldp, at, row_bytes, now, b == 0, e, to, lda); break;
             }
             pj += m * ldp;
             to += m * lda;
