@@ -26,6 +26,10 @@ static void *found(void *node)
 
 /* ------------------------------------------------------------------ streams */
 
+/* A stream's number: slot, and above it how often the slot was used. It has to stay below 2^53 (JSON), so the slot, of which there
+ * are at most 2^20, gets no more bits than it needs: a slot is good for 2^32 streams. */
+enum { SLOT_BITS = 20, SLOT_MASK = (1 << SLOT_BITS) - 1 };
+
 int streams_init(struct streams *streams, size_t max_streams)
 {
     memset(streams, 0, sizeof *streams);
@@ -92,7 +96,7 @@ int streams_add(struct streams *streams, const char *name, struct engine_stream 
             stream_free(stream);
         return fault_set(fault, ERR_NO_MEMORY, "stream '%s'", name);
     }
-    stream->id = ((uint64_t)++streams->generation[slot] << 32) | slot;
+    stream->id = (uint64_t)++streams->generation[slot] << SLOT_BITS | slot;
     stream->engine_stream = *engine_stream;
     stream->writer = writer;
     writer->n_streams++;
@@ -111,7 +115,7 @@ void streams_remove(struct streams *streams, struct engine *engine, struct count
     const struct shape *shape = engine_stream_shape(stream->engine_stream);
     size_t n_layers = shape->n_layers;
     pthread_mutex_lock(&streams->lock);
-    streams->slot[stream->id & UINT32_MAX] = NULL;
+    streams->slot[stream->id & SLOT_MASK] = NULL;
     streams->n_open--;
     streams->n_heads -= n_layers * shape->kv_heads;
     pthread_mutex_unlock(&streams->lock);
@@ -127,7 +131,7 @@ void streams_remove(struct streams *streams, struct engine *engine, struct count
 
 struct stream *streams_find(const struct streams *streams, uint64_t id)
 {
-    size_t slot = id & UINT32_MAX;
+    size_t slot = id & SLOT_MASK;
     struct stream *stream = slot < streams->n_slots ? streams->slot[slot] : NULL;
     return stream && stream->id == id ? stream : NULL;
 }
