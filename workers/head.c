@@ -137,6 +137,7 @@ void head_run(struct worker *worker, struct head_task *task)
     struct part *part = task->part;
     uint64_t wait_ns = clock_ns() - part->submit_ns, append_ns = 0, attend_ns = 0;
     struct run run = {0};
+    uint64_t n_before = head->cache->n_tokens;
     int err = atomic_load(&head->stream->err);
     while (!err && run.first < part->n_tokens) {
         run.n = run_length(head, part, part->n_tokens - run.first);
@@ -149,7 +150,7 @@ void head_run(struct worker *worker, struct head_task *task)
         atomic_compare_exchange_strong(&head->stream->err, &none, err);
         atomic_store(&part->err, err);
     }
-    account(head, part, part->flags & PART_APPEND ? run.first : 0);
+    account(head, part, head->cache->n_tokens - n_before); /* also where attention failed after it */
     add_times(pool_totals(head->pool), wait_ns, append_ns, attend_ns, part->flags);
     add_times(&head->stream->profile->totals, wait_ns, append_ns, attend_ns, part->flags);
     atomic_fetch_add(&part->append_ns, append_ns);
