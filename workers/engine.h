@@ -51,7 +51,7 @@ typedef void engine_done(void *context, struct part *part);
 /* Live totals of a pool or of a profile; readable by anyone at any time. */
 struct engine_totals {
     atomic_size_t allocated, resident, control, full_bf16; /* bytes */
-    atomic_uint_fast64_t streams, tokens;                  /* tokens: of one layer of one stream each */
+    atomic_uint_fast64_t streams, tokens;                  /* tokens: of one kv head of one layer each */
     atomic_uint_fast64_t queued;                           /* head tasks waiting now */
     atomic_uint_fast64_t busy_ns;                          /* of all threads */
     struct histogram wait, append, attend;                 /* seconds per head task */

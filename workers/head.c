@@ -112,13 +112,12 @@ static void account(struct head *head, const struct part *part, uint64_t n_appen
     head->resident = resident;
     if (n_appended) {
         size_t full = shape_full_bf16_bytes(s, (enum attention_kind)s->kind[part->layer], n_appended);
-        uint64_t tokens = head->kv_head == 0 ? n_appended : 0; /* counted once per layer */
         atomic_fetch_add(&head->stream->full_bf16, full);
         atomic_fetch_add(&pool_totals(head->pool)->full_bf16, full);
         atomic_fetch_add(&head->stream->profile->totals.full_bf16, full);
-        atomic_fetch_add(&head->stream->tokens, tokens);
-        atomic_fetch_add(&pool_totals(head->pool)->tokens, tokens);
-        atomic_fetch_add(&head->stream->profile->totals.tokens, tokens);
+        atomic_fetch_add(&head->stream->tokens, head->kv_head == 0 ? n_appended : 0); /* once per layer */
+        atomic_fetch_add(&pool_totals(head->pool)->tokens, n_appended);
+        atomic_fetch_add(&head->stream->profile->totals.tokens, n_appended);
     }
 }
 
