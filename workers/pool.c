@@ -180,12 +180,12 @@ static void run_turn(struct worker *worker, struct head *head)
     struct pool *pool = worker->pool;
     struct head_task *task = head->first; /* only the holder of the turn takes it out */
     uint64_t start = clock_ns();
+    atomic_fetch_sub(&pool->totals.queued, 1); /* it waits no more */
     pool->run(worker, task);
     atomic_fetch_add(&pool->totals.busy_ns, clock_ns() - start);
 
     struct part *part = task->part;
     pthread_mutex_lock(&pool->lock);
-    atomic_fetch_sub(&pool->totals.queued, 1);
     head->first = task->next;
     if (head->first) {
         make_ready(pool, head); /* at the end: others' turns come first */
