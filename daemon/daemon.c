@@ -12,6 +12,8 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 struct daemon {
@@ -36,11 +38,29 @@ static void set_int(void *socket, int option, int value)
     zmq_setsockopt(socket, option, &value, sizeof value);
 }
 
+/* Another daemon on the same ipc path would lose it silently: ZeroMQ unlinks and binds anew. So look whether someone listens. */
+static int refuse_second_daemon(const char *endpoint, struct fault *fault)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const char *path = endpoint + strlen("ipc://");
+    if (strncmp(endpoint, "ipc://", strlen("ipc://")) != 0 || strlen(path) >= sizeof address.sun_path)
+        return 0;
+    strcpy(address.sun_path, path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return fault_set(fault, ERR_IO, "a socket: %s", strerror(errno));
+    bool listens = connect(fd, (const void *)&address, sizeof address) == 0 || errno == EAGAIN;
+    close(fd);
+    return listens ? fault_set(fault, ERR_EXISTS, "%s: another daemon listens there", endpoint) : 0;
+}
+
 static int bind_all(void *socket, const struct config_socket *wanted, struct config_socket *bound, struct fault *fault)
 {
     for (size_t i = 0; i < wanted->n_endpoints; i++) {
         const char *endpoint = wanted->endpoint[i];
         int err = runtime_prepare(endpoint, fault);
+        if (!err)
+            err = refuse_second_daemon(endpoint, fault);
         if (err)
             return err;
         if (zmq_bind(socket, endpoint))
@@ -51,26 +71,6 @@ static int bind_all(void *socket, const struct config_socket *wanted, struct con
         bound->n_endpoints = i + 1;
     }
     return 0;
-}
-
-/* Another daemon on the same ipc path would lose it silently: ZeroMQ unlinks and binds anew. So ask first. */
-static int refuse_second_daemon(void *context, const char *endpoint, struct fault *fault)
-{
-    static const char hello[] = "{\"op\":\"hello\",\"id\":0,\"version\":1}";
-    char answer[16];
-    if (strncmp(endpoint, "ipc://", 6) != 0 || access(endpoint + 6, F_OK) != 0)
-        return 0;
-    void *socket = zmq_socket(context, ZMQ_DEALER);
-    if (!socket)
-        return fault_set(fault, ERR_IO, "a socket: %s", zmq_strerror(errno));
-    set_int(socket, ZMQ_LINGER, 0);
-    set_int(socket, ZMQ_IMMEDIATE, 1);
-    set_int(socket, ZMQ_SNDTIMEO, 200);
-    set_int(socket, ZMQ_RCVTIMEO, 500);
-    bool answered = zmq_connect(socket, endpoint) == 0 && zmq_send(socket, hello, strlen(hello), 0) >= 0 &&
-                    zmq_recv(socket, answer, sizeof answer, 0) >= 0;
-    zmq_close(socket);
-    return answered ? fault_set(fault, ERR_EXISTS, "%s: another daemon answers there", endpoint) : 0;
 }
 
 static int open_sockets(struct daemon *d, const struct config *config, struct fault *fault)
@@ -96,11 +96,7 @@ static int open_sockets(struct daemon *d, const struct config *config, struct fa
         set_int(publishers[i], ZMQ_SNDHWM, (int)config->limits.subscriber_messages);
         set_int(publishers[i], ZMQ_LINGER, LINGER_MS);
     }
-    int err = 0;
-    for (size_t i = 0; i < config->ingest.n_endpoints && !err; i++)
-        err = refuse_second_daemon(d->context, config->ingest.endpoint[i], fault);
-    if (!err)
-        err = bind_all(g->ingest, &config->ingest, &ingest, fault);
+    int err = bind_all(g->ingest, &config->ingest, &ingest, fault);
     if (!err)
         err = bind_all(g->outputs, &config->outputs, &d->identity.outputs, fault);
     if (!err)
