@@ -6,12 +6,16 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { STATES_MAX = 32 }; /* policies told apart in one place */
+
 /* ------------------------------------------------------------------ values to JSON */
 
 static json_t *histogram_json(const struct histogram *h)
 {
-    return json_pack("{s:I, s:f, s:f, s:f, s:f}", "count", (json_int_t)histogram_count(h), "sum", histogram_sum(h), "p50",
-                     histogram_quantile(h, 0.5), "p99", histogram_quantile(h, 0.99), "p999", histogram_quantile(h, 0.999));
+    uint64_t n = histogram_count(h);
+    return json_pack("{s:I, s:f, s:f, s:f, s:f, s:f}", "count", (json_int_t)n, "sum", histogram_sum(h), "mean",
+                     n ? histogram_sum(h) / (double)n : 0.0, "p50", histogram_quantile(h, 0.5), "p99",
+                     histogram_quantile(h, 0.99), "p999", histogram_quantile(h, 0.999));
 }
 
 static json_t *reasons_json(const struct metric_reasons *reasons)
@@ -79,6 +83,7 @@ static struct metric_memory memory_of(const struct engine_totals *totals)
         .allocated = atomic_load(&totals->allocated),
         .resident = atomic_load(&totals->resident),
         .control = atomic_load(&totals->control),
+        .audited = atomic_load(&totals->audited),
         .full_bf16 = full,
         .coordinates = full / 2, /* bf16: two bytes each */
     };
@@ -140,6 +145,7 @@ json_t *snapshot_daemon(struct gateway *gateway)
         memory.allocated += pool.allocated;
         memory.resident += pool.resident;
         memory.control += pool.control;
+        memory.audited += pool.audited;
         memory.full_bf16 += pool.full_bf16;
         memory.coordinates += pool.coordinates;
         queued += atomic_load(&totals->queued);
@@ -166,6 +172,39 @@ json_t *snapshot_pools(struct gateway *gateway)
     return array;
 }
 
+/* [{policy, heads, gauges...}]: counts summed over the heads, averages over them. */
+static json_t *policies_json(const struct engine_policy_state *states, size_t n)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < n; i++) {
+        const struct cache_ops *ops = states[i].ops;
+        json_t *object = json_pack("{s:s, s:I}", "policy", ops->name, "heads", (json_int_t)states[i].n_heads);
+        for (size_t g = 0; g < ops->n_gauges; g++)
+            json_object_set_new(
+                object, ops->gauges[g].name,
+                number_json(ops->gauges[g].averaged ? states[i].sum[g] / (double)states[i].n_heads : states[i].sum[g]));
+        json_array_append_new(array, object);
+    }
+    return array;
+}
+
+/* Of all streams of one profile. */
+static json_t *profile_policies(struct gateway *gateway, const char *profile)
+{
+    struct streams *streams = &gateway->streams;
+    struct engine_policy_state states[STATES_MAX];
+    size_t n = 0, seen = 0;
+    pthread_mutex_lock(&streams->lock);
+    for (size_t i = 0; i < streams->n_slots && seen < streams->n_open; i++) {
+        const struct stream *stream = streams->slot[i];
+        seen += stream != NULL;
+        if (stream && strcmp(engine_stream_profile(stream->engine_stream), profile) == 0)
+            n = engine_stream_policies(stream->engine_stream, states, n, STATES_MAX);
+    }
+    pthread_mutex_unlock(&streams->lock);
+    return policies_json(states, n);
+}
+
 json_t *snapshot_profiles(struct gateway *gateway)
 {
     json_t *array = json_array();
@@ -175,7 +214,11 @@ json_t *snapshot_profiles(struct gateway *gateway)
         metrics_begin(&v, METRIC_OF_PROFILE);
         set_totals(&v, totals);
         metrics_set(&v, METRIC_STREAMS, (double)atomic_load(&totals->streams));
-        json_array_append_new(array, values_json(engine_profile_name(gateway->engine, i), &v));
+        if (histogram_count(&totals->error))
+            metrics_set_histogram(&v, METRIC_ERROR, &totals->error);
+        json_t *object = values_json(engine_profile_name(gateway->engine, i), &v);
+        json_object_set_new(object, "policies", profile_policies(gateway, engine_profile_name(gateway->engine, i)));
+        json_array_append_new(array, object);
     }
     return array;
 }
@@ -194,6 +237,13 @@ static json_t *stream_json(const struct stream *stream)
         json_object_set_new(object, "memory_kept_fraction", json_real((double)s.allocated / (double)s.full_bf16));
         json_object_set_new(object, "memory_bits_per_coordinate", json_real((double)s.allocated * 16 / (double)s.full_bf16));
     }
+    if (histogram_count(engine_stream_error(stream->engine_stream))) {
+        json_object_set_new(object, "audited_relative_error", histogram_json(engine_stream_error(stream->engine_stream)));
+        json_object_set_new(object, "memory_audited_bytes", json_integer((json_int_t)s.audited));
+    }
+    struct engine_policy_state states[STATES_MAX];
+    json_object_set_new(object, "policies",
+                        policies_json(states, engine_stream_policies(stream->engine_stream, states, 0, STATES_MAX)));
     json_object_set_new(object, "rules", json_string(engine_stream_rules(stream->engine_stream)));
     return object;
 }

@@ -51,10 +51,12 @@ typedef void engine_done(void *context, struct part *part);
 /* Live totals of a pool or of a profile; readable by anyone at any time. */
 struct engine_totals {
     atomic_size_t allocated, resident, control, full_bf16; /* bytes */
+    atomic_size_t audited;                                 /* bytes of audits, not in allocated */
     atomic_uint_fast64_t streams, tokens;                  /* tokens: of one kv head of one layer each */
     atomic_uint_fast64_t queued;                           /* head tasks waiting now */
     atomic_uint_fast64_t busy_ns;                          /* of all threads */
     struct histogram wait, append, attend;                 /* seconds per head task */
+    struct histogram error; /* relative error of audited heads, 1 for one second; profiles only */
 };
 
 int engine_create(struct engine **out, const struct config *config, const struct kernels *kernels, engine_done *done,
@@ -92,7 +94,7 @@ void engine_drain(struct engine *engine);
 
 /* What is known of a stream now. */
 struct engine_stream_state {
-    uint64_t allocated, resident, control, full_bf16, tokens;
+    uint64_t allocated, resident, control, audited, full_bf16, tokens;
     uint64_t append_ns, attend_ns;
     int err; /* 0, or why it is FAILED */
 };
@@ -102,6 +104,18 @@ const char *engine_stream_profile(const struct engine_stream *stream);
 uint64_t engine_stream_seed(const struct engine_stream *stream);
 /* The resolved rules, one line per run of equal heads; valid as long as the stream. */
 const char *engine_stream_rules(const struct engine_stream *stream);
+
+/* Relative errors of the stream's audited heads. */
+const struct histogram *engine_stream_error(const struct engine_stream *stream);
+
+/* What the policies of a stream's heads tell of their state: one entry per policy that has gauges, summed over its heads. Adds to
+ * the n entries that are there already (of other streams) and returns how many there are then. */
+struct engine_policy_state {
+    const struct cache_ops *ops;
+    size_t n_heads;
+    double sum[CACHE_GAUGES_MAX];
+};
+size_t engine_stream_policies(const struct engine_stream *stream, struct engine_policy_state *states, size_t n, size_t max);
 
 /* Totals: pools 0..n_pools-1 by name, profiles by name as they are first opened. */
 size_t engine_n_pools(const struct engine *engine);

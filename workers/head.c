@@ -3,6 +3,8 @@
 #include "base/clock.h"
 #include "workers/stream.h"
 
+#include <stdlib.h>
+
 /* Tokens that are widened at a time: few when rows are only appended (they stay in the first-level cache), many when queries
  * attend, since a run is what shares the rows and what a prompt's blocks are cut from. */
 enum { RUN_APPEND = 64, RUN_ATTEND = 1024 };
@@ -54,7 +56,8 @@ static int widen(struct worker *worker, const struct head *head, const struct pa
     return 0;
 }
 
-static int attend(struct worker *worker, struct head *head, const struct part *part, const struct run *run)
+/* *end_ns: when the head's own attention was done; what an audit takes is not its time. */
+static int attend(struct worker *worker, struct head *head, const struct part *part, const struct run *run, uint64_t *end_ns)
 {
     const struct shape *s = &head->stream->shape;
     struct cache *cache = head->cache;
@@ -79,7 +82,12 @@ static int attend(struct worker *worker, struct head *head, const struct part *p
     };
     if (cache->n_tokens)
         a.n_views = cache->ops->view(cache, a.first_token, run->q, a.view);
-    return pool_attend(worker, &a);
+    int err = pool_attend(worker, &a);
+    *end_ns = clock_ns();
+    if (!err && head->audit.full && cache->n_tokens &&
+        audit_compare(worker, &head->audit, &a, &head->stream->profile->totals.error, &head->stream->error))
+        audit_destroy(&head->audit); /* no memory: the stream goes on unaudited */
+    return err;
 }
 
 /* Widen, append, attend, observe: one run. Adds the times. */
@@ -87,29 +95,33 @@ static int step(struct worker *worker, struct head *head, struct part *part, str
                 uint64_t *attend_ns)
 {
     struct cache *cache = head->cache;
-    uint64_t t0 = clock_ns(), t1;
+    uint64_t t0 = clock_ns(), t1, t2;
     int err = widen(worker, head, part, run);
     if (!err && part->flags & PART_APPEND)
         err = cache->ops->append(cache, &run->tokens);
-    t1 = clock_ns();
+    t1 = t2 = clock_ns();
     *append_ns += t1 - t0;
     if (err)
         return err;
-    if (part->flags & PART_ATTEND)
-        err = attend(worker, head, part, run);
+    if (head->audit.full && part->flags & PART_APPEND && audit_append(&head->audit, &run->tokens))
+        audit_destroy(&head->audit); /* no memory: the stream goes on unaudited */
+    if (part->flags & PART_ATTEND) {
+        t1 = clock_ns();
+        err = attend(worker, head, part, run, &t2);
+        *attend_ns += t2 - t1;
+    }
+    t1 = clock_ns();
     if (!err && run->q && cache->ops->observe)
         cache->ops->observe(cache, &(struct attention_record){.first = run->tokens.first, .n_tokens = run->n, .q = run->q});
-    *attend_ns += clock_ns() - t1;
+    *append_ns += clock_ns() - t1; /* what a policy learns is work on the cache */
     return err;
 }
 
 static void account(struct head *head, const struct part *part, uint64_t n_appended)
 {
-    size_t allocated = atomic_load(&head->cache->account.allocated), resident = atomic_load(&head->cache->account.resident);
+    const struct page_account *now = &head->cache->account;
     const struct shape *s = &head->stream->shape;
-    stream_account(head, (ptrdiff_t)(allocated - head->allocated), (ptrdiff_t)(resident - head->resident));
-    head->allocated = allocated;
-    head->resident = resident;
+    stream_account(head, atomic_load(&now->allocated), atomic_load(&now->resident), audit_bytes(&head->audit));
     if (n_appended) {
         size_t full = shape_full_bf16_bytes(s, (enum attention_kind)s->kind[part->layer], n_appended);
         atomic_fetch_add(&head->stream->full_bf16, full);
@@ -119,6 +131,17 @@ static void account(struct head *head, const struct part *part, uint64_t n_appen
         atomic_fetch_add(&pool_totals(head->pool)->tokens, n_appended);
         atomic_fetch_add(&head->stream->profile->totals.tokens, n_appended);
     }
+}
+
+static void tell_gauges(struct head *head)
+{
+    const struct cache_ops *ops = head->cache->ops;
+    double values[CACHE_GAUGES_MAX];
+    if (!head->gauge)
+        return;
+    ops->measure(head->cache, values);
+    for (size_t i = 0; i < ops->n_gauges; i++)
+        atomic_store_explicit(&head->gauge[i], values[i], memory_order_relaxed);
 }
 
 static void add_times(struct engine_totals *totals, uint64_t wait_ns, uint64_t append_ns, uint64_t attend_ns, unsigned flags)
@@ -150,6 +173,7 @@ void head_run(struct worker *worker, struct head_task *task)
         atomic_store(&part->err, err);
     }
     account(head, part, head->cache->n_tokens - n_before); /* also where attention failed after it */
+    tell_gauges(head);
     add_times(pool_totals(head->pool), wait_ns, append_ns, attend_ns, part->flags);
     add_times(&head->stream->profile->totals, wait_ns, append_ns, attend_ns, part->flags);
     atomic_fetch_add(&part->append_ns, append_ns);
@@ -160,9 +184,12 @@ void head_run(struct worker *worker, struct head_task *task)
 
 void head_retire(struct head *head)
 {
-    if (!head->cache)
-        return;
-    stream_account(head, -(ptrdiff_t)head->allocated, -(ptrdiff_t)head->resident);
-    head->cache->ops->destroy(head->cache);
+    if (head->pool) /* placed: it counts in the totals */
+        stream_account(head, 0, 0, 0);
+    if (head->cache)
+        head->cache->ops->destroy(head->cache);
     head->cache = NULL;
+    audit_destroy(&head->audit);
+    free(head->gauge);
+    head->gauge = NULL;
 }

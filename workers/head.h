@@ -2,20 +2,23 @@
 #ifndef ATTND_WORKERS_HEAD_H
 #define ATTND_WORKERS_HEAD_H
 
+#include "workers/audit.h"
 #include "workers/pool.h"
 
 struct head {
     struct engine_stream *stream;
     struct pool *pool;
     struct cache *cache;
+    struct audit audit; /* empty where the head is not audited */
     uint32_t layer, kv_head;
+    _Atomic(double) *gauge; /* (ops->n_gauges): what the policy tells of its state, as of the last task; anyone reads */
 
     /* Guarded by the pool's lock. */
     struct head_task *first, *last;
     struct head *next_ready;
     bool in_turn; /* in the inbox or running */
 
-    size_t allocated, resident; /* of the cache, as last added to the totals; the turn's holder writes */
+    size_t allocated, resident, audited; /* bytes, as last added to the totals; the turn's holder writes */
 };
 
 /* One task: for each run of tokens append, then attend. Adds times to the part; a failure is left in the part and the stream. */

@@ -249,6 +249,7 @@ static void team_member(struct pool *pool, size_t thread, size_t team_size)
     scratch_free(&worker.input);
     scratch_free(&worker.shared);
     scratch_free(&worker.scratch);
+    scratch_free(&worker.audit);
 }
 
 static void *team(void *context)

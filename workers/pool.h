@@ -30,6 +30,7 @@ struct worker {
     struct scratch input;   /* widened tokens and queries of one run */
     struct scratch shared;  /* the partials of a plan that this thread holds */
     struct scratch scratch; /* of attend_unit */
+    struct scratch audit;   /* what an audited head's full cache answers */
 };
 
 /* Called on a team's thread with the head's turn held: runs one task (head.c). */

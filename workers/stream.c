@@ -7,21 +7,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void account_totals(struct engine_totals *totals, ptrdiff_t allocated, ptrdiff_t resident)
+/* Adds now - before, which may be less than nothing. */
+static void move_total(atomic_size_t *totals[3], size_t now, size_t *before)
 {
-    atomic_fetch_add(&totals->allocated, (size_t)allocated);
-    atomic_fetch_add(&totals->resident, (size_t)resident);
+    if (now != *before)
+        for (size_t i = 0; i < 3; i++)
+            atomic_fetch_add(totals[i], now - *before);
+    *before = now;
 }
 
-void stream_account(struct head *head, ptrdiff_t allocated, ptrdiff_t resident)
+void stream_account(struct head *head, size_t allocated, size_t resident, size_t audited)
 {
     struct engine_stream *stream = head->stream;
-    if (!allocated && !resident)
-        return;
-    atomic_fetch_add(&stream->allocated, (size_t)allocated);
-    atomic_fetch_add(&stream->resident, (size_t)resident);
-    account_totals(pool_totals(head->pool), allocated, resident);
-    account_totals(&stream->profile->totals, allocated, resident);
+    struct engine_totals *pool = pool_totals(head->pool), *profile = &stream->profile->totals;
+    move_total((atomic_size_t *[]){&stream->allocated, &pool->allocated, &profile->allocated}, allocated, &head->allocated);
+    move_total((atomic_size_t *[]){&stream->resident, &pool->resident, &profile->resident}, resident, &head->resident);
+    move_total((atomic_size_t *[]){&stream->audited, &pool->audited, &profile->audited}, audited, &head->audited);
 }
 
 static struct cache_dims dims_of(const struct engine_stream *stream, uint64_t seed, size_t layer, size_t kv_head)
@@ -94,6 +95,14 @@ static int build_layer(struct engine_stream *stream, size_t layer, const size_t 
         int err = policy->ops->create(&head->cache, &dims, policy, engine_kernels(stream->engine));
         if (err)
             return fault_set(fault, err, "layer %zu head %zu: its %s cache", layer, h, policy->ops->name);
+        if (audit_picks(policy->audit, layer * n + h)) {
+            err = audit_create(&head->audit, &dims, engine_kernels(stream->engine));
+            l->n_audited++;
+        }
+        if (!err && policy->ops->n_gauges && !(head->gauge = calloc(policy->ops->n_gauges, sizeof *head->gauge)))
+            err = ERR_NO_MEMORY;
+        if (err)
+            return fault_set(fault, err, "layer %zu head %zu: its audit and gauges", layer, h);
         atomic_fetch_add(&stream->control, sizeof *head + cache_control_bytes(head->cache));
     }
     return 0;
@@ -164,10 +173,7 @@ void stream_destroy(struct engine_stream *stream)
     if (!stream)
         return;
     for (size_t i = 0; stream->head && i < stream->shape.n_layers * stream->shape.kv_heads; i++)
-        if (stream->head[i].cache && stream->head[i].pool)
-            head_retire(&stream->head[i]);
-        else if (stream->head[i].cache)
-            stream->head[i].cache->ops->destroy(stream->head[i].cache);
+        head_retire(&stream->head[i]);
     for (size_t l = 0; stream->layer && l < stream->shape.n_layers; l++)
         free(stream->layer[l].group);
     free(stream->layer);

@@ -22,6 +22,7 @@ struct stream_layer {
     struct head *head;          /* (Hkv) */
     struct policy_group *group; /* (n_groups) */
     size_t n_groups;
+    size_t n_audited; /* heads with a full bf16 cache beside their own */
     bool needs_queries;
     float key_limit, value_limit;               /* the largest magnitude that every head's storage holds */
     uint64_t next_token;                        /* once everything submitted is done; the submitting thread's */
@@ -40,7 +41,8 @@ struct engine_stream {
     char *rules; /* text */
 
     atomic_int err;
-    atomic_size_t allocated, resident, control;
+    atomic_size_t allocated, resident, control, audited;
+    struct histogram error; /* relative, of audited heads */
     atomic_uint_fast64_t tokens, full_bf16, append_ns, attend_ns;
     atomic_uint in_flight; /* parts */
 };
@@ -49,7 +51,7 @@ int stream_create(struct engine_stream **out, struct engine *engine, const struc
                   const struct profile_choice *choice, struct fault *fault);
 void stream_destroy(struct engine_stream *stream);
 
-/* Adds to every total that covers the head: its stream, pool and profile. */
-void stream_account(struct head *head, ptrdiff_t allocated, ptrdiff_t resident);
+/* Brings every total that covers the head (its stream, pool and profile) up to what its cache and its audit take now. */
+void stream_account(struct head *head, size_t allocated, size_t resident, size_t audited);
 
 #endif

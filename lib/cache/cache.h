@@ -86,9 +86,9 @@ struct cache_ops {
 
     void (*observe)(struct cache *cache, const struct attention_record *record); /* optional */
     int (*truncate)(struct cache *cache, uint64_t n_tokens); /* optional: forget the last tokens; ERR_UNSUPPORTED by name */
-    const struct cache_gauge *gauges; /* n_gauges <= CACHE_GAUGES_MAX; may be 0 */
+    const struct cache_gauge *gauges;                        /* n_gauges <= CACHE_GAUGES_MAX; may be 0 */
     size_t n_gauges;
-    void (*measure)(const struct cache *cache, double *values); /* (n_gauges,); a few instructions. With gauges only */
+    void (*measure)(const struct cache *cache, double *values);          /* (n_gauges,); a few instructions. With gauges only */
     bool (*check_state)(const struct cache *cache, const char **reason); /* invariants, for tests */
 };
 

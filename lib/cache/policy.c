@@ -16,6 +16,8 @@ const struct key policy_common_keys[] = {
     {COMMON(value_storage), .type = KEY_CHOICE, .unit = "", .initial = "f32", .choices = storage_names,
      .help = "how values are stored"},
     {COMMON(seed), .type = KEY_COUNT, .min = 0, .max = 0x1p64, .unit = "", .initial = "0", .help = "of every random choice"},
+    {COMMON(audit), .type = KEY_NUMBER, .min = 0, .max = 1, .unit = "", .initial = "0",
+     .help = "share of the heads whose full bf16 cache is kept beside, so that their relative error is measured live"},
     {COMMON(budget_bytes), .type = KEY_COUNT, .min = 0, .max = 0x1p48, .unit = "bytes", .initial = "0",
      .help = "the most that one kv head's pages may take; 0: no such budget"},
     {COMMON(budget_fraction), .type = KEY_NUMBER, .min = 0, .max = 16, .unit = "", .initial = "0",
@@ -97,6 +99,7 @@ static void take_settings(struct policy *policy, const struct policy_settings *c
     policy->key_storage = &storage_table[common->key_storage];
     policy->value_storage = &storage_table[common->value_storage];
     policy->seed = common->seed;
+    policy->audit = common->audit;
     policy->budget_bytes = common->budget_bytes;
     policy->budget_fraction = common->budget_fraction;
     policy->sink_tokens = budget ? common->sink_tokens : 0;

@@ -14,6 +14,7 @@ struct policy {
     uint64_t budget_bytes;  /* per kv head; 0: none */
     double budget_fraction; /* of the full cache in bf16 at expected_tokens; 0: none */
     uint64_t sink_tokens;   /* first tokens kept exact (policies that take a budget) */
+    double audit;           /* the share of heads whose full bf16 cache is kept beside, to measure the error live */
     uint64_t recent_tokens; /* last tokens kept exact; UINT64_MAX: the policy's own default share */
     _Alignas(16) unsigned char params[POLICY_PARAMS_BYTES]; /* the policy's own struct, by ops->keys */
 };
@@ -27,13 +28,13 @@ struct profile_choice {
 
 int profile_choice_parse(struct profile_choice *out, const char *text, struct fault *fault);
 
-/* The keys that every rule takes (storage, key_storage, value_storage, seed), those of policies with a budget (budget_bytes,
+/* The keys that every rule takes (storage, key_storage, value_storage, seed, audit), those of policies with a budget (budget_bytes,
  * budget_fraction, sink_tokens) and of policies with a recent window (recent_tokens), in one table for config, help and
  * printing. Offsets are into struct policy_settings. `storage` sets keys and values; the two others go before it. */
 struct policy_settings {
     int storage, key_storage, value_storage; /* index into storage_table */
     uint64_t seed, budget_bytes, sink_tokens, recent_tokens;
-    double budget_fraction;
+    double budget_fraction, audit;
 };
 extern const struct key policy_common_keys[];
 extern const size_t n_policy_common_keys;

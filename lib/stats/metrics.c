@@ -63,6 +63,7 @@ void metrics_set_memory(struct metric_values *values, const struct metric_memory
     metrics_set(values, METRIC_ALLOCATED, (double)memory->allocated);
     metrics_set(values, METRIC_RESIDENT, (double)memory->resident);
     metrics_set(values, METRIC_CONTROL, (double)memory->control);
+    metrics_set(values, METRIC_AUDITED, (double)memory->audited);
     metrics_set(values, METRIC_FULL_BF16, (double)memory->full_bf16);
     if (memory->full_bf16)
         metrics_set(values, METRIC_KEPT_FRACTION, (double)memory->allocated / (double)memory->full_bf16);

@@ -45,6 +45,8 @@ enum { METRIC_D = METRIC_OF_DAEMON, METRIC_PP = METRIC_OF_POOL | METRIC_OF_PROFI
       "The part of the allocated bytes that was ever written, in whole pages of the system.")                        \
     X(CONTROL,          "memory_control_bytes",         GAUGE,     "bytes",    METRIC_DPP,                     NULL, \
       "State of the caches that is not rows, on top of the allocated bytes.")                                        \
+    X(AUDITED,          "memory_audited_bytes",         GAUGE,     "bytes",    METRIC_DPP,                     NULL,\
+      "Full bf16 caches kept beside audited heads, on top of the allocated bytes.")                             \
     X(FULL_BF16,        "memory_full_bf16_bytes",       GAUGE,     "bytes",    METRIC_DPP,                     NULL, \
       "What caches of the same tokens would take with every row kept, in bf16.")                                     \
     X(KEPT_FRACTION,    "memory_kept_fraction",         GAUGE,     "fraction", METRIC_DPP,                     NULL, \
@@ -95,6 +97,8 @@ enum { METRIC_D = METRIC_OF_DAEMON, METRIC_PP = METRIC_OF_POOL | METRIC_OF_PROFI
       "Appending the tokens of one task to one head's cache.")                                                       \
     X(ATTEND_SECONDS,   "attend_seconds",               HISTOGRAM, "seconds",  METRIC_DPP,                     NULL, \
       "Attention of the tokens of one task to one head's cache.")                                                    \
+    X(ERROR,            "audited_relative_error",       HISTOGRAM, "fraction", METRIC_OF_PROFILE,              NULL,\
+      "|out - full| / |full| of audited heads, per token and query head.")                                      \
     X(PUBLISH_SECONDS,  "publish_seconds",              HISTOGRAM, "seconds",  METRIC_D,                       NULL, \
       "From the end of a message's last head to its reply and publications being handed to ZeroMQ.")
 /* clang-format on */
@@ -141,7 +145,7 @@ void metrics_set_info(struct metric_values *values, enum metric_id id, const cha
 /* The memory metrics, those that derive from others included: kept fraction and bits per coordinate are left out as long as
  * nothing was appended, since 0 / 0 says nothing. */
 struct metric_memory {
-    uint64_t allocated, resident, control, full_bf16; /* bytes */
+    uint64_t allocated, resident, control, audited, full_bf16; /* bytes */
     uint64_t coordinates;
 };
 void metrics_set_memory(struct metric_values *values, const struct metric_memory *memory);
