@@ -78,23 +78,16 @@ static void failed_appends_change_nothing(const struct conform *c)
             size_t most = cache->ops->run_max(cache), room = 0;
             run = most < 9 ? most : 9;
             run = run < t.n - at ? run : t.n - at;
-            struct token_run tokens = {.first = at, .n = run};
-            for (size_t s = 0; s < attention_streams(t.kind); s++) {
-                tokens.key[s] = t.key[s] + at * t.d;
-                tokens.value[s] = t.value[s] + at * t.e;
-            }
             uint64_t n_before = cache->n_tokens, shown = drive_shown(&failing);
             for (int err = ERR_NO_MEMORY; err; room += room / 8 + 64) {
                 const char *reason = "";
-                cache->account.limit = cache->account.allocated + room;
-                err = cache->ops->append(cache, &tokens);
+                err = drive_append_within(&failing, at, run, room);
                 CU_ASSERT_FATAL(err == 0 || err == ERR_NO_MEMORY);
                 CHECK(c, cache->n_tokens == n_before + (err ? 0 : run));
                 CHECK(c, cache->ops->check_state(cache, &reason));
                 CHECK(c, !err || drive_shown(&failing) == shown);
                 failures += err != 0;
             }
-            cache->account.limit = 0;
         }
         CHECK(c, failures > 0);
         drive_run(&smooth, 0, t.n, 9, NULL);

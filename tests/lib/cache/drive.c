@@ -172,6 +172,26 @@ void drive_attend(struct drive *drive, const float *q, size_t n_tokens, float *o
     attend(drive, drive->cache->n_tokens - 1, 0, q, n_tokens, out);
 }
 
+static int append(struct drive *drive, size_t at, size_t n)
+{
+    const struct tokens *t = drive->tokens;
+    struct token_run run = {.first = at, .n = n};
+    for (size_t s = 0; s < attention_streams(t->kind); s++) {
+        run.key[s] = t->key[s] + at * t->d;
+        run.value[s] = t->value[s] + at * t->e;
+    }
+    return drive->cache->ops->append(drive->cache, &run);
+}
+
+int drive_append_within(struct drive *drive, size_t at, size_t n, size_t room)
+{
+    struct page_account *account = &drive->cache->account;
+    account->limit = account->allocated + room;
+    int err = append(drive, at, n);
+    account->limit = 0;
+    return err;
+}
+
 void drive_run(struct drive *drive, size_t first, size_t n, size_t batch, float *out)
 {
     const struct tokens *t = drive->tokens;
@@ -182,13 +202,8 @@ void drive_run(struct drive *drive, size_t first, size_t n, size_t batch, float 
         end = end < first + n ? end : first + n;
         while (at < end) {
             size_t most = cache->ops->run_max(cache), run = end - at < most ? end - at : most;
-            struct token_run tokens = {.first = at, .n = run};
-            for (size_t s = 0; s < attention_streams(t->kind); s++) {
-                tokens.key[s] = t->key[s] + at * t->d;
-                tokens.value[s] = t->value[s] + at * t->e;
-            }
             CU_ASSERT_FATAL(most >= 1 && cache->n_tokens == at);
-            CU_ASSERT_EQUAL_FATAL(cache->ops->append(cache, &tokens), 0);
+            CU_ASSERT_EQUAL_FATAL(append(drive, at, run), 0);
             CU_ASSERT_EQUAL(cache->n_tokens, at + run);
             check_invariants(drive);
             if (out)

@@ -57,6 +57,9 @@ void drive_close(struct drive *drive);
  * bytes within worst_bytes and within the budget. */
 void drive_run(struct drive *drive, size_t first, size_t n, size_t batch, float *out);
 
+/* Appends one run, tokens [at, at + n), where the account has `room` more bytes: append's answer. */
+int drive_append_within(struct drive *drive, size_t at, size_t n, size_t room);
+
 /* The same queries again from where the cache stands: (n_tokens, group, d) to (n_tokens, group, e). */
 void drive_attend(struct drive *drive, const float *q, size_t n_tokens, float *out);
 

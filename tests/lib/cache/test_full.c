@@ -104,5 +104,24 @@ static void memory_goes_back_to_the_system(void)
     tokens_free(&t);
 }
 
+/* Token 512 needs a page for either stream: where only one finds memory, it is given back (its directory stays larger). */
+static void a_page_for_one_stream_alone_is_given_back(void)
+{
+    struct tokens t;
+    struct drive drive;
+    tokens_random(&t, ATTENTION_TENSOR, CHUNK + 1, 1, 8, 8, 7);
+    if (drive_open(&drive, &t, "full", kernels_best(), 0)) {
+        drive_run(&drive, 0, CHUNK, 0, NULL);
+        size_t allocated = drive.cache->account.allocated, page = CHUNK * 16 * sizeof(float);
+        CU_ASSERT_EQUAL(drive_append_within(&drive, CHUNK, 1, 2 * page - 64), ERR_NO_MEMORY);
+        CU_ASSERT(drive.cache->account.allocated <= allocated + 128);
+        drive_run(&drive, CHUNK, 1, 1, NULL);
+        CU_ASSERT(drive.cache->account.allocated >= allocated + 2 * page);
+    }
+    drive_close(&drive);
+    tokens_free(&t);
+}
+
 TEST_SUITE("lib/cache/full", TEST(full_conforms), TEST(outputs_equal_float64_over_several_pages),
-           TEST(small_streams_stay_small), TEST(worst_bytes_are_exact), TEST(memory_goes_back_to_the_system))
+           TEST(small_streams_stay_small), TEST(worst_bytes_are_exact), TEST(memory_goes_back_to_the_system),
+           TEST(a_page_for_one_stream_alone_is_given_back))

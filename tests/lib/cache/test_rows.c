@@ -194,6 +194,35 @@ static void lists_grow_as_their_bytes_say(void)
     }
 }
 
+/* Of a reservation of several pages each allocation fails once; what was made before it is given back. */
+static void lists_that_find_no_memory_are_as_before(void)
+{
+    struct page_account account = {0};
+    struct row_format f = format(STORAGE_F32, 3, 2, ROWS_PLAIN, 0);
+    struct row_list list;
+    float *rows = calloc(CHUNK * 3, sizeof *rows);
+    const char *reason = "";
+    size_t failures = 0;
+    row_list_init(&list, &f, &account, 0, SPAN_ALL);
+    CU_ASSERT_EQUAL_FATAL(row_list_reserve(&list, CHUNK), 0);
+    row_list_append(&list, kernels_best(), CHUNK, rows, rows);
+    size_t allocated = account.allocated, room = 0;
+    for (int err = ERR_NO_MEMORY; err; room += 64) {
+        account.limit = allocated + room;
+        err = row_list_reserve(&list, 4 * CHUNK);
+        CU_ASSERT(err == 0 || (err == ERR_NO_MEMORY && account.allocated == allocated));
+        CU_ASSERT(!err || row_list_check(&list, &reason));
+        failures += err != 0;
+    }
+    CU_ASSERT(failures > 100);
+    row_list_trim(&list);
+    CU_ASSERT(row_list_check(&list, &reason));
+    row_list_release(&list);
+    CU_ASSERT_EQUAL(account.allocated, 0);
+    free(rows);
+}
+
 TEST_SUITE("lib/cache/rows", TEST(rows_come_back_as_the_storage_rounds_them), TEST(rows_take_their_weights_and_sides_along),
            TEST(fitting_is_the_largest_capacity), TEST(blocks_double_up_to_their_most),
-           TEST(a_shared_block_is_copied_before_it_is_written), TEST(lists_grow_as_their_bytes_say))
+           TEST(a_shared_block_is_copied_before_it_is_written), TEST(lists_grow_as_their_bytes_say),
+           TEST(lists_that_find_no_memory_are_as_before))

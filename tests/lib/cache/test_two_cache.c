@@ -108,5 +108,25 @@ static void bytes_are_those_of_products_and_factors(void)
     tokens_free(&t);
 }
 
+/* Token 64 begins a page of products (64^2 = 8 CHUNK) and outgrows the first 64 factors. */
+static void products_without_factors_are_given_back(void)
+{
+    struct tokens t;
+    struct drive drive;
+    tokens_random(&t, ATTENTION_TENSOR, 65, 1, 8, 8, 24);
+    if (drive_open(&drive, &t, "two_cache", kernels_best(), 0)) {
+        drive_run(&drive, 0, 64, 1, NULL);
+        size_t allocated = drive.cache->account.allocated, page = CHUNK * 16 * sizeof(float),
+               factors = 128 * 32 * sizeof(float);
+        size_t directory = 8 * (sizeof(struct segment) + 16); /* what its doubling adds */
+        CU_ASSERT_EQUAL(drive_append_within(&drive, 64, 1, page + directory + factors - 64), ERR_NO_MEMORY);
+        CU_ASSERT_EQUAL(drive.cache->account.allocated, allocated + directory);
+        drive_run(&drive, 64, 1, 1, NULL);
+    }
+    drive_close(&drive);
+    tokens_free(&t);
+}
+
 TEST_SUITE("lib/cache/two_cache", TEST(two_cache_conforms), TEST(rows_are_products_in_the_order_of_tokens),
-           TEST(products_in_bf16_equal_float64_on_rounded_products), TEST(bytes_are_those_of_products_and_factors))
+           TEST(products_in_bf16_equal_float64_on_rounded_products), TEST(bytes_are_those_of_products_and_factors),
+           TEST(products_without_factors_are_given_back))
