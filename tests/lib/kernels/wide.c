@@ -1,0 +1,19 @@
+/* The table of the vector_*.h kernels on vector_wide.h: the logic of the AVX-512 table, on any CPU. */
+#include "vector_wide.h"
+
+#include "kernels/vector_math.h"
+#include "kernels/vector_rows.h"
+#include "kernels/vector_tile.h"
+
+#include "isas.h"
+#include "kernels/tables.h"
+#define VECTOR_TABLE kernels_wide
+#define VECTOR_ISA "wide"
+#include "kernels/vector_table.h"
+
+size_t test_isas(const struct kernels *out[TEST_ISAS_MAX])
+{
+    size_t n = kernels_runnable(out);
+    out[n] = &kernels_wide;
+    return n + 1;
+}
