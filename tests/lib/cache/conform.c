@@ -9,6 +9,8 @@
 #define CHECK(c, condition)                                                                                                    \
     CU_assertImplementation((condition) ? CU_TRUE : CU_FALSE, __LINE__, #condition, (c)->choice, "", CU_FALSE)
 
+enum { MUCH = 1 << 28 }; /* bytes: more than any of these caches takes */
+
 static float *outputs(const struct tokens *t)
 {
     return calloc(t->n * t->group * t->e, sizeof(float));
@@ -79,7 +81,7 @@ static void failed_appends_change_nothing(const struct conform *c)
             run = most < 9 ? most : 9;
             run = run < t.n - at ? run : t.n - at;
             uint64_t n_before = cache->n_tokens, shown = drive_shown(&failing);
-            for (int err = ERR_NO_MEMORY; err; room += room / 8 + 64) {
+            for (int err = ERR_NO_MEMORY; err && room < MUCH; room += room / 8 + 64) {
                 const char *reason = "";
                 err = drive_append_within(&failing, at, run, room);
                 CU_ASSERT_FATAL(err == 0 || err == ERR_NO_MEMORY);
