@@ -1,6 +1,7 @@
 #include "daemon/snapshot.h"
 
 #include "base/clock.h"
+#include "workers/tradeoff.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -261,5 +262,53 @@ json_t *snapshot_streams(struct gateway *gateway, uint64_t id)
             json_array_append_new(array, stream_json(stream));
     }
     pthread_mutex_unlock(&streams->lock);
+    return array;
+}
+
+static json_t *tradeoff_json(const struct stream *stream, const struct tradeoff *t)
+{
+    json_t *forms = json_array();
+    for (size_t i = 0; i < t->n_forms; i++) {
+        const struct tradeoff_form *f = &t->form[i];
+        json_array_append_new(forms, json_pack("{s:s, s:b, s:f, s:f}", "policy", f->policy, "in_use", f->in_use,
+                                               "bytes_per_head", f->bytes, "seconds_per_token", f->seconds_per_token));
+    }
+    return json_pack("{s:s, s:s, s:s, s:I, s:o}", "profile", engine_stream_profile(stream->engine_stream), "stream",
+                     stream->name, "attention", attention_name(t->kind), "tokens", (json_int_t)t->tokens, "forms", forms);
+}
+
+/* The profile's open stream that holds the most tokens in a layer of this kind. */
+static const struct stream *longest(const struct streams *streams, const char *profile, enum attention_kind kind,
+                                    struct tradeoff *out)
+{
+    const struct stream *best = NULL;
+    size_t seen = 0;
+    for (size_t i = 0; i < streams->n_slots && seen < streams->n_open; i++) {
+        const struct stream *stream = streams->slot[i];
+        struct tradeoff t;
+        seen += stream != NULL;
+        if (!stream || strcmp(engine_stream_profile(stream->engine_stream), profile) != 0 ||
+            engine_stream_tokens(stream->engine_stream) <= (best ? out->tokens : 0) ||
+            !tradeoff_of(stream->engine_stream, kind, &t))
+            continue;
+        best = stream;
+        *out = t;
+    }
+    return best;
+}
+
+json_t *snapshot_tradeoff(struct gateway *gateway)
+{
+    json_t *array = json_array();
+    pthread_mutex_lock(&gateway->streams.lock);
+    for (size_t p = 0; p < engine_n_profiles(gateway->engine); p++)
+        for (int kind = 0; kind < N_ATTENTION; kind++) {
+            struct tradeoff t;
+            const struct stream *stream =
+                longest(&gateway->streams, engine_profile_name(gateway->engine, p), (enum attention_kind)kind, &t);
+            if (stream)
+                json_array_append_new(array, tradeoff_json(stream, &t));
+        }
+    pthread_mutex_unlock(&gateway->streams.lock);
     return array;
 }

@@ -14,4 +14,7 @@ json_t *snapshot_profiles(struct gateway *gateway);
 /* All streams, or the one with this id when it is not 0 (an empty array when there is none). Takes the streams' lock. */
 json_t *snapshot_streams(struct gateway *gateway, uint64_t id);
 
+/* What the longest stream of each profile takes, beside what other forms would take at its length. */
+json_t *snapshot_tradeoff(struct gateway *gateway);
+
 #endif

@@ -10,10 +10,9 @@ static const struct topic {
     const char *name, *key;
     json_t *(*snapshot)(struct gateway *gateway);
 } topics[] = {
-    {"telemetry/daemon/", "daemon", snapshot_daemon},
-    {"telemetry/pools/", "pools", snapshot_pools},
-    {"telemetry/profiles/", "profiles", snapshot_profiles},
-    {"telemetry/streams/", "streams", NULL},
+    {"telemetry/daemon/", "daemon", snapshot_daemon},       {"telemetry/pools/", "pools", snapshot_pools},
+    {"telemetry/profiles/", "profiles", snapshot_profiles}, {"telemetry/streams/", "streams", NULL},
+    {"telemetry/tradeoff/", "tradeoff", snapshot_tradeoff},
 };
 
 enum { N_TOPICS = sizeof topics / sizeof *topics };
@@ -141,10 +140,10 @@ char *telemetry_status(struct gateway *gateway, uint64_t stream, struct fault *f
     if (stream)
         object = json_pack("{s:s, s:o}", "instance", gateway->identity->instance, "streams", streams);
     else
-        object = json_pack("{s:s, s:s, s:f, s:o, s:o, s:o, s:o}", "instance", gateway->identity->instance, "version",
+        object = json_pack("{s:s, s:s, s:f, s:o, s:o, s:o, s:o, s:o}", "instance", gateway->identity->instance, "version",
                            ATTND_VERSION, "time_seconds", (double)(clock_ns() - gateway->counters.start_ns) * 1e-9, "daemon",
                            snapshot_daemon(gateway), "pools", snapshot_pools(gateway), "profiles", snapshot_profiles(gateway),
-                           "streams", streams);
+                           "streams", streams, "tradeoff", snapshot_tradeoff(gateway));
     char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
     json_decref(object);
     if (!text)

@@ -1,6 +1,6 @@
 /* Telemetry: live numbers as JSON, published every interval by a thread of its own, and the same numbers for status.
  *
- * Topics telemetry/daemon/, telemetry/pools/, telemetry/profiles/, telemetry/streams/; each publication holds instance, sequence,
+ * Topics telemetry/daemon/, telemetry/pools/, telemetry/profiles/, telemetry/streams/, telemetry/tradeoff/; each publication holds instance, sequence,
  * time_seconds (since the start) and the values of the metrics table. A new subscriber gets the last value at once.
  * It reads atomics and, under the streams' lock, the list of streams; never a cache. */
 #ifndef ATTND_DAEMON_TELEMETRY_H

@@ -102,6 +102,7 @@ void engine_stream_state(const struct engine_stream *stream, struct engine_strea
 const struct shape *engine_stream_shape(const struct engine_stream *stream);
 const char *engine_stream_profile(const struct engine_stream *stream);
 uint64_t engine_stream_seed(const struct engine_stream *stream);
+uint64_t engine_stream_tokens(const struct engine_stream *stream); /* of the longest layer, applied */
 /* The resolved rules, one line per run of equal heads; valid as long as the stream. */
 const char *engine_stream_rules(const struct engine_stream *stream);
 

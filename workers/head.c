@@ -133,6 +133,23 @@ static void account(struct head *head, const struct part *part, uint64_t n_appen
     }
 }
 
+/* A moving average over some sixteen tasks. Heads of a stream may overwrite each other's update: an average can bear that. */
+static void tell_pace(struct head *head, const struct part *part, uint64_t attend_ns)
+{
+    struct engine_stream *stream = head->stream;
+    _Atomic(double) *average = &stream->seconds_per_token[stream->shape.kind[part->layer]];
+    double sample = (double)attend_ns * 1e-9 / (double)part->n_tokens * (double)stream->shape.kv_heads;
+    double before = atomic_load_explicit(average, memory_order_relaxed);
+    atomic_store_explicit(average, before > 0 ? before + (sample - before) / 16 : sample, memory_order_relaxed);
+}
+
+static void tell_length(struct head *head)
+{
+    uint64_t n = head->cache->n_tokens, longest = atomic_load(&head->stream->longest);
+    while (n > longest && !atomic_compare_exchange_weak(&head->stream->longest, &longest, n))
+        ;
+}
+
 static void tell_gauges(struct head *head)
 {
     const struct cache_ops *ops = head->cache->ops;
@@ -174,6 +191,9 @@ void head_run(struct worker *worker, struct head_task *task)
     }
     account(head, part, head->cache->n_tokens - n_before); /* also where attention failed after it */
     tell_gauges(head);
+    tell_length(head);
+    if (!err && part->flags & PART_ATTEND)
+        tell_pace(head, part, attend_ns);
     add_times(pool_totals(head->pool), wait_ns, append_ns, attend_ns, part->flags);
     add_times(&head->stream->profile->totals, wait_ns, append_ns, attend_ns, part->flags);
     atomic_fetch_add(&part->append_ns, append_ns);

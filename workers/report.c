@@ -26,6 +26,11 @@ const char *engine_stream_profile(const struct engine_stream *stream)
     return stream->profile->name;
 }
 
+uint64_t engine_stream_tokens(const struct engine_stream *stream)
+{
+    return atomic_load(&stream->longest);
+}
+
 uint64_t engine_stream_seed(const struct engine_stream *stream)
 {
     return stream->seed;

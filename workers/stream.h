@@ -44,7 +44,9 @@ struct engine_stream {
     atomic_size_t allocated, resident, control, audited;
     struct histogram error; /* relative, of audited heads */
     atomic_uint_fast64_t tokens, full_bf16, append_ns, attend_ns;
-    atomic_uint in_flight; /* parts */
+    atomic_uint in_flight;                          /* parts */
+    atomic_uint_fast64_t longest;                   /* tokens that the longest layer holds */
+    _Atomic(double) seconds_per_token[N_ATTENTION]; /* of one layer, all heads: a moving average */
 };
 
 int stream_create(struct engine_stream **out, struct engine *engine, const struct shape *shape, const struct profile *profile,

@@ -59,6 +59,7 @@ struct cache_ops {
     bool takes_budget;      /* budget_bytes, budget_fraction and sink_tokens apply */
     bool takes_recent;      /* recent_tokens applies */
     bool needs_queries;     /* q must come with append */
+    bool product_rows;      /* tensor: its rows are products of both streams' rows, shown as one view */
     size_t control_bytes;   /* of its struct, which holds no rows and nothing that grows: under 512 */
     const struct key *keys; /* its own settings; offsets into policy->params */
     size_t n_keys;

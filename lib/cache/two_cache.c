@@ -167,6 +167,7 @@ const struct cache_ops policy_two_cache = {
     .help = "keeps the products of all pairs of rows explicitly, n^2 of them, and attends to them as softmax attention does",
     .kinds = 1u << ATTENTION_TENSOR,
     .companion = "full",
+    .product_rows = true,
     .control_bytes = sizeof(struct two_cache),
     .create = two_cache_create,
     .destroy = two_cache_destroy,
