@@ -132,6 +132,7 @@ json_t *snapshot_daemon(struct gateway *gateway)
 {
     struct metric_values v;
     struct metric_memory memory = {0};
+    struct histogram wait = {0}, append = {0}, attend = {0};
     uint64_t queued = 0;
     const char *const info[] = {"version",  ATTND_VERSION, "isa",      engine_kernels(gateway->engine)->isa,
                                 "compiler", __VERSION__,   "instance", gateway->identity->instance,
@@ -149,10 +150,16 @@ json_t *snapshot_daemon(struct gateway *gateway)
         memory.audited += pool.audited;
         memory.full_bf16 += pool.full_bf16;
         memory.coordinates += pool.coordinates;
+        histogram_merge(&wait, &totals->wait);
+        histogram_merge(&append, &totals->append);
+        histogram_merge(&attend, &totals->attend);
         queued += atomic_load(&totals->queued);
     }
     metrics_set_memory(&v, &memory);
     metrics_set(&v, METRIC_QUEUED_TASKS, (double)queued);
+    metrics_set_histogram(&v, METRIC_WAIT_SECONDS, &wait);
+    metrics_set_histogram(&v, METRIC_APPEND_SECONDS, &append);
+    metrics_set_histogram(&v, METRIC_ATTEND_SECONDS, &attend);
     set_counters(&v, &gateway->counters);
     return values_json(NULL, &v);
 }
