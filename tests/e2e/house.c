@@ -17,7 +17,7 @@ static void say(void *context, const char *message)
     printf("\n%s", message);
 }
 
-struct config *house_config(const char *folder, const char *yaml)
+struct config *house_config(const char *folder, double telemetry_seconds, const char *yaml)
 {
     char path[] = "/tmp/attnd-test-XXXXXX";
     struct config *config = NULL;
@@ -28,8 +28,8 @@ struct config *house_config(const char *folder, const char *yaml)
         fprintf(file,
                 "ingest: {endpoints: [\"ipc://%s/ingest\"]}\n"
                 "outputs: {endpoints: [\"ipc://%s/outputs\"]}\n"
-                "telemetry: {endpoints: [\"ipc://%s/telemetry\"], interval_seconds: 0.05}\n",
-                folder, folder, folder);
+                "telemetry: {endpoints: [\"ipc://%s/telemetry\"], interval_seconds: %g}\n",
+                folder, folder, folder, telemetry_seconds);
     fputs(yaml ? yaml : "", file);
     fclose(file);
     config_load(&config, path, policy_check_rule, say, NULL);
@@ -39,6 +39,11 @@ struct config *house_config(const char *folder, const char *yaml)
 
 bool house_open(struct house *house, const char *yaml)
 {
+    return house_open_telling(house, 3600, yaml);
+}
+
+bool house_open_telling(struct house *house, double telemetry_seconds, const char *yaml)
+{
     struct fault fault = {0};
     memset(house, 0, sizeof *house);
     strcpy(house->folder, "/tmp/attnd-test-XXXXXX");
@@ -47,7 +52,7 @@ bool house_open(struct house *house, const char *yaml)
     snprintf(house->outputs, sizeof house->outputs, "ipc://%s/outputs", house->folder);
     snprintf(house->telemetry, sizeof house->telemetry, "ipc://%s/telemetry", house->folder);
     house->context = zmq_ctx_new();
-    house->config = ok ? house_config(house->folder, yaml) : NULL;
+    house->config = ok ? house_config(house->folder, telemetry_seconds, yaml) : NULL;
     ok = house->context && house->config && daemon_start(&house->daemon, house->config, house->context, NULL, &fault) == 0;
     if (!ok)
         printf("\nno daemon: %s", fault.text);

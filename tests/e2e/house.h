@@ -33,10 +33,11 @@ struct house {
 };
 
 /* Configuration from this YAML text, on top of endpoints in `folder` (NULL: no endpoints; then `yaml` may give its own). */
-struct config *house_config(const char *folder, const char *yaml);
+struct config *house_config(const char *folder, double telemetry_seconds, const char *yaml);
 
 /* Starts a daemon. yaml: further keys, such as "limits: {parts: 4}\n". False when a check has failed. */
-bool house_open(struct house *house, const char *yaml);
+bool house_open(struct house *house, const char *yaml); /* telemetry once, at the start */
+bool house_open_telling(struct house *house, double telemetry_seconds, const char *yaml);
 void house_stop(struct house *house);  /* stops the daemon, keeps the rest */
 void house_close(struct house *house); /* stops it if it runs */
 
