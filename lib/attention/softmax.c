@@ -64,8 +64,9 @@ void softmax_piece(const struct attend *a, const struct segment *piece, size_t t
         float *s = t.s + i * LDS, *partial = partials + i * slot, unused = 0;
         size_t lo, hi;
         segment_visible(piece, attend_token(a, token + i / a->group), &lo, &hi);
-        lo = lo < hi ? lo - base : 0;
-        hi = lo < hi ? hi - base : 0;
+        bool any = lo < hi; /* of this piece a query of the block may see nothing */
+        lo = any ? lo - base : 0;
+        hi = any ? hi - base : 0;
         if (one_weight) {
             k->weigh(s, lo, hi, n, log_den, &partial[PARTIAL_MAX_DEN], &partial[PARTIAL_SUM]);
             partial[PARTIAL_MAX_NUM] = partial[PARTIAL_MAX_DEN];
