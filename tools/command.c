@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <math.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,9 @@
 #include <unistd.h>
 
 enum { OPTIONS_MAX = 64 };
+
+/* A signal handler has nothing else to write to. */
+static volatile sig_atomic_t interrupted;
 
 static void list_commands(FILE *to, const char *who, const struct command *commands, size_t n)
 {
@@ -142,8 +146,30 @@ int command_parse(const char *who, const char *help, const struct option_group *
     return COMMAND_GO_ON;
 }
 
+static void note_interrupt(int signal_number)
+{
+    (void)signal_number;
+    interrupted = 1;
+}
+
+void command_catch_interrupt(void)
+{
+    struct sigaction action = {.sa_handler = note_interrupt, .sa_flags = (int)SA_RESETHAND};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+}
+
+bool command_interrupted(void)
+{
+    return interrupted;
+}
+
 int command_failed(const char *who, const struct fault *fault)
 {
+    if (interrupted) {
+        fprintf(stderr, "%s: interrupted\n", who);
+        return COMMAND_FAILED;
+    }
     fprintf(stderr, "%s: %s (%s)\n", who, fault->text, err_advice(fault->err));
     return COMMAND_FAILED;
 }

@@ -58,6 +58,11 @@ int command_parse(const char *who, const char *help, const struct option_group *
 int command_failed(const char *who, const struct fault *fault);
 int command_usage(const char *who, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* From the first call on, the first Ctrl-C only makes command_interrupted true, so that a command can close what it opened in the
+ * daemon; a second one ends the program as usual. command_failed then says that, whatever the fault. */
+void command_catch_interrupt(void);
+bool command_interrupted(void);
+
 /* Takes object and prints it on stdout as one line. NULL (memory, or a number that is not finite) is an error. Exit code. */
 int command_print_json(const char *who, json_t *object);
 

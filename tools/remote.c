@@ -34,8 +34,8 @@ static int step_remote(struct attention_service *service, uint32_t layer, size_t
                               .flags = WIRE_APPEND | WIRE_ATTEND,
                               .q = q,
                               .key = {key[0], key[1]},
-                              .value = {value[0], value[1]},
-                              .out = out};
+                              .value = {value[0], value[1]}};
+    part.out = out;
     return attnd_step(r->client, layer, &part, 1, fault);
 }
 

@@ -81,7 +81,7 @@ static void print_members(const char *name, const json_t *object, char cell[CELL
             return;
     }
     if (at == 0)
-        strcpy(cell, "-");
+        snprintf(cell, CELL_BYTES, "-");
 }
 
 static void print_value(const char *name, const json_t *json, char cell[CELL_BYTES])
@@ -93,9 +93,9 @@ static void print_value(const char *name, const json_t *json, char cell[CELL_BYT
     else if (json_is_string(json))
         snprintf(cell, CELL_BYTES, "%.*s", (int)strcspn(json_string_value(json), "\n"), json_string_value(json));
     else if (json_is_boolean(json))
-        strcpy(cell, json_is_true(json) ? "yes" : "no");
+        snprintf(cell, CELL_BYTES, "%s", json_is_true(json) ? "yes" : "no");
     else
-        strcpy(cell, "-");
+        snprintf(cell, CELL_BYTES, "-");
 }
 
 static void print_object(const char *title, const json_t *object)

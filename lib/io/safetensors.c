@@ -1,5 +1,6 @@
 #include "io/safetensors.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -179,6 +180,7 @@ static int check_metadata(const json_t *metadata, const char *path, struct fault
 
 static int read_header(struct safetensors *file, const char *path, struct fault *fault)
 {
+    assert(file->map);
     const unsigned char *bytes = file->map;
     size_t rest = file->map_bytes - LENGTH_BYTES;
     uint64_t length = little_endian_64(bytes);

@@ -32,6 +32,7 @@ int tensor_to_f32(const struct tensor *t, float **out, struct fault *fault);
 int tensor_to_f64(const struct tensor *t, double **out, struct fault *fault);
 
 /* Writing: describe all tensors, then their data is written in order. metadata: key, value, ..., NULL. */
-int safetensors_write(const char *path, const struct tensor *tensors, size_t n, const char *const *metadata, struct fault *fault);
+int safetensors_write(const char *path, const struct tensor *tensors, size_t n, const char *const *metadata,
+                      struct fault *fault);
 
 #endif

@@ -80,12 +80,17 @@ _Static_assert(sizeof element_of / sizeof *element_of == N_TENSOR_TYPE, "one rea
 static int new_array(const struct tensor *t, size_t element_bytes, void **out, struct fault *fault)
 {
     *out = NULL;
-    if (t->type >= N_TENSOR_TYPE)
-        return fault_set(fault, ERR_UNSUPPORTED, "tensor %.80s: unknown type", t->name);
+    if (t->type >= N_TENSOR_TYPE) {
+        fault_set(fault, ERR_UNSUPPORTED, "tensor %.80s: unknown type", t->name);
+        return ERR_UNSUPPORTED;
+    }
     size_t bytes;
     if (!__builtin_mul_overflow(t->n, element_bytes, &bytes))
         *out = malloc(bytes ? bytes : 1);
-    return *out ? 0 : fault_set(fault, ERR_NO_MEMORY, "tensor %.80s: %zu numbers", t->name, t->n);
+    if (*out)
+        return 0;
+    fault_set(fault, ERR_NO_MEMORY, "tensor %.80s: %zu numbers", t->name, t->n);
+    return ERR_NO_MEMORY;
 }
 
 int tensor_to_f32(const struct tensor *t, float **out, struct fault *fault)

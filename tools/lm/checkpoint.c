@@ -11,6 +11,10 @@
 
 enum { PATH_BYTES = 4096 };
 
+struct shard {
+    struct safetensors *file;
+};
+
 struct entry {
     const struct tensor *tensor;
     bool used;
@@ -18,8 +22,8 @@ struct entry {
 
 struct checkpoint {
     char folder[PATH_BYTES];
-    struct safetensors **file; /* (n_files) */
-    size_t n_files;
+    struct shard *shard; /* (n_shards) */
+    size_t n_shards;
     struct entry *entry; /* (n), sorted by name */
     size_t n;
 };
@@ -36,12 +40,12 @@ static int open_file(struct checkpoint *c, const char *name, struct fault *fault
     int err = join(path, c->folder, name, fault);
     if (err)
         return err;
-    struct safetensors **larger = realloc(c->file, (c->n_files + 1) * sizeof *larger);
+    struct shard *larger = realloc(c->shard, (c->n_shards + 1) * sizeof *larger);
     if (!larger)
         return fault_set(fault, ERR_NO_MEMORY, "%.160s", path);
-    c->file = larger;
-    err = safetensors_open(&c->file[c->n_files], path, fault);
-    c->n_files += !err;
+    c->shard = larger;
+    err = safetensors_open(&c->shard[c->n_shards].file, path, fault);
+    c->n_shards += !err;
     return err;
 }
 
@@ -97,14 +101,14 @@ static int by_name(const void *a, const void *b)
 static int list_entries(struct checkpoint *c, struct fault *fault)
 {
     size_t n = 0;
-    for (size_t f = 0; f < c->n_files; f++)
-        n += safetensors_count(c->file[f]);
+    for (size_t f = 0; f < c->n_shards; f++)
+        n += safetensors_count(c->shard[f].file);
     c->entry = calloc(n + 1, sizeof *c->entry);
     if (!c->entry)
         return fault_set(fault, ERR_NO_MEMORY, "%.160s: table of tensors", c->folder);
-    for (size_t f = 0; f < c->n_files; f++)
-        for (size_t i = 0; i < safetensors_count(c->file[f]); i++)
-            c->entry[c->n++].tensor = safetensors_at(c->file[f], i);
+    for (size_t f = 0; f < c->n_shards; f++)
+        for (size_t i = 0; i < safetensors_count(c->shard[f].file); i++)
+            c->entry[c->n++].tensor = safetensors_at(c->shard[f].file, i);
     qsort(c->entry, c->n, sizeof *c->entry, by_name);
     for (size_t i = 1; i < c->n; i++)
         if (by_name(&c->entry[i - 1], &c->entry[i]) == 0)
@@ -137,9 +141,9 @@ void checkpoint_close(struct checkpoint *c)
 {
     if (!c)
         return;
-    for (size_t f = 0; f < c->n_files; f++)
-        safetensors_close(c->file[f]);
-    free(c->file);
+    for (size_t f = 0; f < c->n_shards; f++)
+        safetensors_close(c->shard[f].file);
+    free(c->shard);
     free(c->entry);
     free(c);
 }

@@ -66,6 +66,10 @@ static int generate(struct lm_session *s, const struct options *o, struct genera
         return fault_set(fault, ERR_NO_MEMORY, "logits");
     int err = lm_forward_begin(s->forward, o->service.profile, last, fault);
     while (!err && g->n < last) {
+        if (command_interrupted()) {
+            err = fault_set(fault, ERR_FAILED, "interrupted");
+            break;
+        }
         err = lm_forward_run(s->forward, g->ids + g->n - n, n, &hidden, fault);
         if (err)
             break;

@@ -139,14 +139,16 @@ static void free_linear(struct lm_linear *l)
     free(l->bias);
 }
 
+enum { N_LINEAR = 9, N_GAIN = 5 }; /* of a layer */
+
 static void free_layer(struct lm_layer *l)
 {
-    struct lm_linear *const linear[] = {&l->q, &l->key[0], &l->key[1], &l->value[0], &l->value[1],
-                                        &l->o, &l->gate,   &l->up,     &l->down};
-    float *const gain[] = {l->input_norm, l->post_norm, l->q_norm, l->key_norm[0], l->key_norm[1]};
-    for (size_t i = 0; i < sizeof linear / sizeof *linear; i++)
+    struct lm_linear *const linear[N_LINEAR] = {&l->q, &l->key[0], &l->key[1], &l->value[0], &l->value[1],
+                                                &l->o, &l->gate,   &l->up,     &l->down};
+    float *const gain[N_GAIN] = {l->input_norm, l->post_norm, l->q_norm, l->key_norm[0], l->key_norm[1]};
+    for (size_t i = 0; i < N_LINEAR; i++)
         free_linear(linear[i]);
-    for (size_t i = 0; i < sizeof gain / sizeof *gain; i++)
+    for (size_t i = 0; i < N_GAIN; i++)
         free(gain[i]);
 }
 

@@ -111,7 +111,7 @@ static int read_family(const struct reader *r, struct lm_config *out)
     static const char *const names[] = {"llama", "qwen2", "qwen3", NULL}, *const acts[] = {"silu", "swish", NULL};
     const json_t *type = json_object_get(r->root, "model_type"), *act = json_object_get(r->root, "hidden_act");
     size_t family = 0, ignored;
-    bool bias;
+    bool bias = false;
     int err = absent(type) ? 0 : read_choice(r, type, "model_type", names, "llama, qwen2 and qwen3 are", &family);
     if (!err && !absent(act))
         err = read_choice(r, act, "hidden_act", acts, "silu is", &ignored);

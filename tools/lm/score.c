@@ -44,11 +44,12 @@ double lm_sample_coin(uint64_t seed, uint64_t index)
 
 double lm_nll(const float *logits, size_t n, uint32_t target)
 {
-    const double largest = logits[most_likely(logits, n)];
-    double sum = 0;
+    const size_t best = most_likely(logits, n);
+    double others = 0; /* relative to the largest, whose own share is 1 */
     for (size_t i = 0; i < n; i++)
-        sum += exp(logits[i] - largest);
-    return log(sum) + largest - logits[target];
+        if (i != best)
+            others += exp((double)logits[i] - logits[best]);
+    return log1p(others) + logits[best] - logits[target];
 }
 
 size_t lm_window_start(size_t n_tokens, size_t context, size_t windows, size_t i)
@@ -87,6 +88,10 @@ int lm_perplexity(struct lm_forward *f, const struct lm_config *config, const ui
         const float *hidden;
         if (who)
             command_progress(who, i, windows);
+        if (command_interrupted()) {
+            err = fault_set(fault, ERR_FAILED, "interrupted after %zu of %zu windows", i, windows);
+            break;
+        }
         err = lm_forward_begin(f, profile, context, fault);
         if (err)
             break;

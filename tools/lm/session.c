@@ -5,6 +5,7 @@
 int lm_session_open(struct lm_session *s, const char *folder, const struct service_options *options, struct fault *fault)
 {
     *s = (struct lm_session){0};
+    command_catch_interrupt();
     int err = lm_model_load(&s->model, folder, fault);
     if (!err)
         err = service_create(&s->service, options, fault);

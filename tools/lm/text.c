@@ -10,8 +10,11 @@ int lm_file_read(const char *path, char **text, size_t *bytes, struct fault *fau
     *text = NULL;
     *bytes = 0;
     FILE *f = fopen(path, "rb");
-    if (!f)
-        return fault_set(fault, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%.160s: %s", path, strerror(errno));
+    if (!f) {
+        int err = errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
+        fault_set(fault, err, "%.160s: %s", path, strerror(errno));
+        return err;
+    }
     size_t room = 1 << 16, n = 0;
     char *buffer = malloc(room);
     while (buffer) { /* grown as it comes: a pipe has no size */
@@ -26,11 +29,14 @@ int lm_file_read(const char *path, char **text, size_t *bytes, struct fault *fau
     }
     int reason = ferror(f) ? errno : 0;
     fclose(f);
-    if (!buffer)
-        return fault_set(fault, ERR_NO_MEMORY, "%.160s: reading it", path);
+    if (!buffer) {
+        fault_set(fault, ERR_NO_MEMORY, "%.160s: reading it", path);
+        return ERR_NO_MEMORY;
+    }
     if (reason) {
         free(buffer);
-        return fault_set(fault, ERR_IO, "%.160s: %s", path, strerror(reason));
+        fault_set(fault, ERR_IO, "%.160s: %s", path, strerror(reason));
+        return ERR_IO;
     }
     buffer[n] = 0;
     *text = buffer;
