@@ -97,7 +97,7 @@ enum { METRIC_D = METRIC_OF_DAEMON, METRIC_PP = METRIC_OF_POOL | METRIC_OF_PROFI
       "Appending the tokens of one task to one head's cache.")                                                       \
     X(ATTEND_SECONDS,   "attend_seconds",               HISTOGRAM, "seconds",  METRIC_DPP,                     NULL, \
       "Attention of the tokens of one task to one head's cache.")                                                    \
-    X(ERROR,            "audited_relative_error",       HISTOGRAM, "fraction", METRIC_OF_PROFILE,              NULL,\
+    X(ERROR,            "audited_relative_error",       HISTOGRAM, "",         METRIC_OF_PROFILE,              NULL,\
       "|out - full| / |full| of audited heads, per token and query head.")                                      \
     X(PUBLISH_SECONDS,  "publish_seconds",              HISTOGRAM, "seconds",  METRIC_D,                       NULL, \
       "From the end of a message's last head to its reply and publications being handed to ZeroMQ.")
@@ -155,10 +155,10 @@ enum { METRIC_REASONS_MAX = 40 };
 struct metric_reasons {
     atomic_uint_fast64_t count[METRIC_REASONS_MAX];
 };
-void metric_reasons_add(struct metric_reasons *reasons, int err);
+void metric_reasons_add(struct metric_reasons *counts, int err);
 size_t metric_n_reasons(void);
 const char *metric_reason_name(size_t i); /* "busy", ...: i < metric_n_reasons() */
-uint64_t metric_reason_count(const struct metric_reasons *reasons, size_t i);
-void metrics_set_reasons(struct metric_values *values, enum metric_id id, const struct metric_reasons *reasons);
+uint64_t metric_reason_count(const struct metric_reasons *counts, size_t i);
+void metrics_set_reasons(struct metric_values *values, enum metric_id id, const struct metric_reasons *counts);
 
 #endif
