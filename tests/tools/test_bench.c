@@ -1,0 +1,210 @@
+/* attn bench: what its JSON lines say and that they fit together. Nothing here depends on how fast the machine is. */
+#include "tests/test.h"
+
+#include "tests/tools/capture.h"
+#include "tools/command.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { LINES_MAX = 64, ARGS_MAX = 12 };
+
+struct lines {
+    int code;
+    size_t n;
+    json_t *line[LINES_MAX];
+    char errors[512];
+};
+
+/* Runs `attn bench ARGS`, words between spaces, and parses every line of its standard output. */
+static void bench(struct lines *lines, const char *args)
+{
+    static struct capture out, err;
+    char text[256], program[] = "bench", *argv[ARGS_MAX] = {program};
+    int argc = 1;
+    snprintf(text, sizeof text, "%s", args);
+    for (char *rest = text, *word; argc + 1 < ARGS_MAX && (word = strtok_r(rest, " ", &rest));)
+        argv[argc++] = word;
+    capture_begin(&out, stdout);
+    capture_begin(&err, stderr);
+    lines->code = command_bench(argc, argv);
+    capture_end(&err);
+    capture_end(&out);
+    snprintf(lines->errors, sizeof lines->errors, "%.500s", err.text);
+    lines->n = 0;
+    for (char *rest = out.text, *line; (line = strtok_r(rest, "\n", &rest));) {
+        json_t *json = json_loads(line, 0, NULL);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(json);
+        CU_ASSERT_FATAL(lines->n < LINES_MAX);
+        lines->line[lines->n++] = json;
+    }
+}
+
+static void drop(struct lines *lines)
+{
+    for (size_t i = 0; i < lines->n; i++)
+        json_decref(lines->line[i]);
+    lines->n = 0;
+}
+
+static double number(const json_t *line, const char *key)
+{
+    const json_t *value = json_object_get(line, key);
+    CU_ASSERT(json_is_number(value));
+    return json_number_value(value);
+}
+
+static const char *text(const json_t *line, const char *key)
+{
+    const char *value = json_string_value(json_object_get(line, key));
+    CU_ASSERT_PTR_NOT_NULL(value);
+    return value ? value : "";
+}
+
+static bool is(const json_t *line, const char *kernel)
+{
+    return strcmp(text(line, "kernel"), kernel) == 0;
+}
+
+/* ------------------------------------------------------------------ kernels */
+
+/* Multiply-adds of one pass as two operations, by the definitions: 2 (d + e) for every pair of a query and a row (or pair of
+ * rows) that it sees. */
+static double flops_of(const json_t *line)
+{
+    double n = number(line, "tokens"), heads = number(line, "heads"),
+           pair = 2 * (number(line, "key_dim") + number(line, "value_dim")) * heads;
+    if (is(line, "softmax_decode"))
+        return pair * n;
+    if (is(line, "tensor_four_cache") || is(line, "tensor_two_cache"))
+        return pair * n * n;
+    if (is(line, "prompt_softmax"))
+        return pair * n * (n + 1) / 2;
+    if (is(line, "prompt_tensor"))
+        return pair * n * (n + 1) * (2 * n + 1) / 6;
+    return 0;
+}
+
+static double number_bytes(const char *storage)
+{
+    return strcmp(storage, "f32") == 0 ? 4 : 2;
+}
+
+/* Rows read once; a tensor layer has two row streams, and two_cache a row for each pair. */
+static double bytes_of(const json_t *line)
+{
+    double n = number(line, "tokens"), row = number(line, "key_dim") * number_bytes(text(line, "key_storage")) +
+                                             number(line, "value_dim") * number_bytes(text(line, "value_storage"));
+    double rows = is(line, "tensor_two_cache") ? n * n : is(line, "tensor_four_cache") || is(line, "prompt_tensor") ? 2 * n : n;
+    return rows * row * number(line, "kv_heads");
+}
+
+static void check_limit(const json_t *line)
+{
+    double seconds = number(line, "seconds"), bytes = number(line, "gb_per_s") * seconds,
+           flops = number(line, "gflop_per_s") * seconds;
+    double read = bytes / number(line, "read_gb_per_s"), compute = flops / number(line, "peak_gflop_per_s");
+    const char *limit = text(line, "limit");
+    CU_ASSERT(seconds > 0);
+    CU_ASSERT_STRING_EQUAL(limit, read >= compute ? "read" : "compute");
+    ASSERT_NEAR(number(line, "fraction_of_limit") / (fmax(read, compute) / seconds), 1, 1e-6);
+    ASSERT_NEAR(bytes * 1e9 / bytes_of(line), 1, 1e-6);
+    ASSERT_NEAR(flops * 1e9, flops_of(line), 1e-6 * flops_of(line));
+}
+
+static void every_kernel_has_lines_whose_numbers_fit_together(void)
+{
+    static const char *const kernels[] = {"softmax_decode", "tensor_four_cache", "tensor_two_cache",
+                                          "prompt_softmax", "prompt_tensor",     "append"};
+    size_t seen[6] = {0};
+    struct lines lines;
+    bench(&lines, "kernels --quick --json --threads 2");
+    CU_ASSERT_EQUAL(lines.code, COMMAND_DONE);
+    for (size_t i = 0; i < lines.n; i++) {
+        const json_t *line = lines.line[i];
+        for (size_t k = 0; k < 6; k++)
+            seen[k] += is(line, kernels[k]);
+        CU_ASSERT_EQUAL(number(line, "threads"), 2);
+        CU_ASSERT(number(line, "cores") >= 1);
+        CU_ASSERT(strlen(text(line, "machine")) > 0);
+        CU_ASSERT(strlen(text(line, "isa")) > 0);
+        CU_ASSERT_EQUAL(json_object_get(line, "memcpy_seconds") != NULL, is(line, "append"));
+        check_limit(line);
+    }
+    for (size_t k = 0; k < 6; k++)
+        CU_ASSERT(seen[k] >= 1);
+    drop(&lines);
+}
+
+static void only_runs_one_kernel_on_the_instruction_set_asked_for(void)
+{
+    struct lines lines;
+    bench(&lines, "kernels --quick --json --only append --isa scalar --threads 1");
+    CU_ASSERT_EQUAL(lines.code, COMMAND_DONE);
+    CU_ASSERT(lines.n >= 2);
+    for (size_t i = 0; i < lines.n; i++) {
+        CU_ASSERT(is(lines.line[i], "append"));
+        CU_ASSERT_STRING_EQUAL(text(lines.line[i], "isa"), "scalar");
+        CU_ASSERT_EQUAL(number(lines.line[i], "threads"), 1);
+    }
+    drop(&lines);
+}
+
+static void what_it_does_not_have_is_wrong_usage(void)
+{
+    static const char *const wrong[] = {"kernels --only nothing",      "kernels --isa abacus",        "kernels --threads 0",
+                                        "pipeline --transport pigeon", "pipeline --transport inproc", "nothing"};
+    struct lines lines;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        bench(&lines, wrong[i]);
+        CU_ASSERT_EQUAL(lines.code, COMMAND_USAGE);
+        CU_ASSERT_EQUAL(lines.n, 0);
+        CU_ASSERT(strlen(lines.errors) > 0);
+        drop(&lines);
+    }
+}
+
+/* ------------------------------------------------------------------ pipeline */
+
+/* The programs that it starts lie beside the test program when all is built. */
+static bool is_beside(const char *name)
+{
+    char path[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+    while (n > 0 && path[n - 1] != '/')
+        n--;
+    snprintf(path + (n > 0 ? n : 0), sizeof path - (size_t)(n > 0 ? n : 0), "%s", name);
+    return access(path, X_OK) == 0;
+}
+
+static void the_pipeline_is_measured_beside_an_echo_of_as_many_bytes(void)
+{
+    static const double in_flight[] = {1, 32};
+    struct lines lines;
+    if (!is_beside("attnd") || !is_beside("attn")) {
+        printf(" (attnd and attn are not built: passed over) ");
+        return;
+    }
+    bench(&lines, "pipeline --quick --json --transport ipc");
+    CU_ASSERT_EQUAL(lines.code, COMMAND_DONE);
+    CU_ASSERT_EQUAL(lines.n, 2);
+    for (size_t i = 0; i < lines.n; i++) {
+        const json_t *line = lines.line[i];
+        CU_ASSERT_STRING_EQUAL(text(line, "transport"), "ipc");
+        CU_ASSERT_EQUAL(number(line, "in_flight"), in_flight[i]);
+        CU_ASSERT_EQUAL(number(line, "bytes"), 64 + 3 * 8 * 64 * 4); /* frame 0 of one part; q, k, v of 8 heads, d = 64, f32 */
+        CU_ASSERT_EQUAL(number(line, "reply_bytes"), 64 + 8 * 64 * 4);
+        CU_ASSERT(number(line, "echo_seconds_p50") > 0);
+        CU_ASSERT(number(line, "echo_per_s") > 0);
+        CU_ASSERT(number(line, "daemon_per_s") > 0);
+        ASSERT_NEAR(number(line, "ratio_p50") * number(line, "echo_seconds_p50") / number(line, "daemon_seconds_p50"), 1, 1e-6);
+    }
+    drop(&lines);
+}
+
+TEST_SUITE("tools/bench", TEST(every_kernel_has_lines_whose_numbers_fit_together),
+           TEST(only_runs_one_kernel_on_the_instruction_set_asked_for), TEST(what_it_does_not_have_is_wrong_usage),
+           TEST(the_pipeline_is_measured_beside_an_echo_of_as_many_bytes))

@@ -1,0 +1,279 @@
+#include "tools/bench/limits.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
+
+enum {
+    /* Places of a share that are read side by side. 3 and 6 measure best: a power of two puts all places in the same sets of the
+     * caches when the share is one as well. */
+    PLACES = 6,
+    LINE = 64,
+    HUGE_PAGE = 2 << 20,
+    LANES_MAX = 16,
+    CHAINS = 12, /* enough for two multiply-adds a cycle of 4 to 6 cycles' latency; they fit 16 registers */
+};
+
+static const double LOOP_SECONDS = 0.01; /* of one measurement of multiply-adds */
+
+/* A statement for each chain or place, since compilers keep an array in registers only when constants index it. */
+#define EACH_PLACE(X) X(0) X(1) X(2) X(3) X(4) X(5)
+#define EACH_CHAIN(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
+
+/* The two kinds of loop of one instruction set. Both return something that depends on all of their work. */
+struct loops {
+    const char *isa;
+    uint64_t (*read)(const char *p, size_t bytes); /* p on a line's start; up to PLACES - 1 lines at the end are left out */
+    /* lanes * CHAINS multiply-adds a round. start (CHAINS, LANES_MAX): where the chains begin, each at another number, as compilers
+     * see through equal ones. */
+    float (*multiply_add)(const float *start, size_t rounds);
+    size_t lanes;
+};
+
+static size_t place_bytes(size_t bytes)
+{
+    return bytes / PLACES / LINE * LINE;
+}
+
+/* ------------------------------------------------------------------ loops */
+
+static uint64_t read_scalar(const char *p, size_t bytes)
+{
+    size_t m = place_bytes(bytes);
+    uint64_t sum[PLACES] = {0}, x[LINE / sizeof(uint64_t)], all = 0;
+    for (size_t at = 0; at < m; at += LINE) {
+#define READ_LINE(i)                                                                                                           \
+    memcpy(x, p + (i)*m + at, LINE);                                                                                           \
+    sum[i] += (x[0] ^ x[1]) + (x[2] ^ x[3]) + (x[4] ^ x[5]) + (x[6] ^ x[7]);
+        EACH_PLACE(READ_LINE)
+#undef READ_LINE
+    }
+    for (size_t i = 0; i < PLACES; i++)
+        all ^= sum[i];
+    return all;
+}
+
+/* What the scalar kernels compile to: a product and a sum. The empty statement keeps the chains apart, as the compiler would
+ * otherwise join them into vectors. */
+static float multiply_add_scalar(const float *start, size_t rounds)
+{
+    float b = 0.5f, c = 0.5f, a[CHAINS], sum = 0;
+    for (size_t i = 0; i < CHAINS; i++)
+        a[i] = start[i * LANES_MAX];
+    for (size_t r = 0; r < rounds; r++) {
+#ifdef __x86_64__
+#define STEP(i)                                                                                                                \
+    a[i] = a[i] * b + c;                                                                                                       \
+    __asm__("" : "+x"(a[i]));
+#else
+#define STEP(i) a[i] = a[i] * b + c;
+#endif
+        EACH_CHAIN(STEP)
+#undef STEP
+    }
+    for (size_t i = 0; i < CHAINS; i++)
+        sum += a[i];
+    return sum;
+}
+
+#ifdef __x86_64__
+
+#define AVX2 __attribute__((target("avx2,fma")))
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
+
+AVX2 static uint64_t read_avx2(const char *p, size_t bytes)
+{
+    size_t m = place_bytes(bytes);
+    __m256i a[PLACES], b[PLACES];
+    uint64_t out[4];
+#define CLEAR(i) a[i] = b[i] = _mm256_setzero_si256();
+    EACH_PLACE(CLEAR)
+#undef CLEAR
+    for (size_t at = 0; at < m; at += LINE) {
+#define READ_LINE(i)                                                                                                           \
+    a[i] = _mm256_xor_si256(a[i], _mm256_load_si256((const __m256i *)(const void *)(p + (i)*m + at)));                         \
+    b[i] = _mm256_xor_si256(b[i], _mm256_load_si256((const __m256i *)(const void *)(p + (i)*m + at + 32)));
+        EACH_PLACE(READ_LINE)
+#undef READ_LINE
+    }
+#define JOIN(i) a[0] = _mm256_xor_si256(a[0], i ? _mm256_xor_si256(a[i], b[i]) : b[0]);
+    EACH_PLACE(JOIN)
+#undef JOIN
+    _mm256_storeu_si256((__m256i *)(void *)out, a[0]);
+    return out[0] ^ out[1] ^ out[2] ^ out[3];
+}
+
+AVX2 static float multiply_add_avx2(const float *start, size_t rounds)
+{
+    __m256 b = _mm256_set1_ps(0.5f), c = b, a[CHAINS];
+    float out[8];
+#define START(i) a[i] = _mm256_loadu_ps(start + (i)*LANES_MAX);
+    EACH_CHAIN(START)
+#undef START
+    for (size_t r = 0; r < rounds; r++) {
+#define STEP(i) a[i] = _mm256_fmadd_ps(a[i], b, c);
+        EACH_CHAIN(STEP)
+#undef STEP
+    }
+    for (size_t i = 1; i < CHAINS; i++)
+        a[0] = _mm256_add_ps(a[0], a[i]);
+    _mm256_storeu_ps(out, a[0]);
+    return out[0] + out[7];
+}
+
+AVX512 static uint64_t read_avx512(const char *p, size_t bytes)
+{
+    size_t m = place_bytes(bytes);
+    __m512i a[PLACES];
+    uint64_t out[8];
+#define CLEAR(i) a[i] = _mm512_setzero_si512();
+    EACH_PLACE(CLEAR)
+#undef CLEAR
+    for (size_t at = 0; at < m; at += LINE) {
+#define READ_LINE(i) a[i] = _mm512_xor_si512(a[i], _mm512_load_si512(p + (i)*m + at));
+        EACH_PLACE(READ_LINE)
+#undef READ_LINE
+    }
+    for (size_t i = 1; i < PLACES; i++)
+        a[0] = _mm512_xor_si512(a[0], a[i]);
+    _mm512_storeu_si512(out, a[0]);
+    return out[0] ^ out[1] ^ out[2] ^ out[3] ^ out[4] ^ out[5] ^ out[6] ^ out[7];
+}
+
+AVX512 static float multiply_add_avx512(const float *start, size_t rounds)
+{
+    __m512 b = _mm512_set1_ps(0.5f), c = b, a[CHAINS];
+    float out[16];
+#define START(i) a[i] = _mm512_loadu_ps(start + (i)*LANES_MAX);
+    EACH_CHAIN(START)
+#undef START
+    for (size_t r = 0; r < rounds; r++) {
+#define STEP(i) a[i] = _mm512_fmadd_ps(a[i], b, c);
+        EACH_CHAIN(STEP)
+#undef STEP
+    }
+    for (size_t i = 1; i < CHAINS; i++)
+        a[0] = _mm512_add_ps(a[0], a[i]);
+    _mm512_storeu_ps(out, a[0]);
+    return out[0] + out[15];
+}
+
+#endif
+
+/* Narrowest first. */
+static const struct loops loops_table[] = {
+    {"scalar", read_scalar, multiply_add_scalar, 1},
+#ifdef __x86_64__
+    {"avx2", read_avx2, multiply_add_avx2, 8},
+    {"avx512", read_avx512, multiply_add_avx512, 16},
+#endif
+};
+
+/* ------------------------------------------------------------------ measuring */
+
+struct limits {
+    size_t n_threads, bytes, mapped;
+    char *buffer;
+    const struct loops *read, *multiply_add; /* reading does not depend on the kernels: by the widest that runs */
+    size_t n_times, rounds;                  /* of the measurement under way */
+    uint64_t *sink;                          /* (n_threads * LINE / 8): what the loops returned, a line apart */
+};
+
+static const struct loops *loops_find(const char *isa)
+{
+    for (size_t i = 0; i < sizeof loops_table / sizeof *loops_table; i++)
+        if (strcmp(loops_table[i].isa, isa) == 0)
+            return &loops_table[i];
+    return NULL;
+}
+
+/* The thread's share of the buffer, whole lines. */
+static char *share(const struct limits *l, size_t thread, size_t *bytes)
+{
+    size_t lines = l->bytes / LINE, from = lines * thread / l->n_threads, to = lines * (thread + 1) / l->n_threads;
+    *bytes = (to - from) * LINE;
+    return l->buffer + from * LINE;
+}
+
+static void touch(void *context, size_t thread, size_t n_threads)
+{
+    size_t bytes;
+    char *p = share(context, thread, &bytes);
+    memset(p, 1, bytes);
+}
+
+static void read_share(void *context, size_t thread, size_t n_threads)
+{
+    struct limits *l = context;
+    size_t bytes;
+    const char *p = share(l, thread, &bytes);
+    for (size_t i = 0; i < l->n_times; i++)
+        l->sink[thread * LINE / sizeof *l->sink] += l->read->read(p, bytes);
+}
+
+static void multiply_add(void *context, size_t thread, size_t n_threads)
+{
+    struct limits *l = context;
+    float start[CHAINS * LANES_MAX];
+    for (size_t i = 0; i < CHAINS * LANES_MAX; i++)
+        start[i] = (float)i;
+    l->sink[thread * LINE / sizeof *l->sink] += (uint64_t)l->multiply_add->multiply_add(start, l->rounds);
+}
+
+int limits_create(struct limits **out, const struct kernels *kernels, size_t n_threads, size_t bytes, struct fault *fault)
+{
+    struct limits *l = calloc(1, sizeof *l);
+    *out = NULL;
+    if (!l)
+        return fault_set(fault, ERR_NO_MEMORY, "the machine's limits");
+    l->n_threads = n_threads;
+    l->bytes = (bytes + LINE - 1) / LINE * LINE;
+    l->mapped = l->bytes + HUGE_PAGE;
+    l->buffer = mmap(NULL, l->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    l->sink = calloc(n_threads, LINE);
+    l->read = loops_find(kernels_best()->isa);
+    l->multiply_add = loops_find(kernels->isa);
+    if (l->buffer == MAP_FAILED || !l->sink || !l->read || !l->multiply_add) {
+        int err = l->read && l->multiply_add ? ERR_NO_MEMORY : ERR_UNSUPPORTED;
+        limits_destroy(l);
+        return fault_set(fault, err, "%zu bytes to read, or a loop for %s", bytes, kernels->isa);
+    }
+    madvise(l->buffer, l->mapped, MADV_HUGEPAGE); /* a wish; without it reading is slower */
+    team_seconds(n_threads, touch, l);
+    l->rounds = 1 << 16;
+    double seconds = team_seconds(n_threads, multiply_add, l);
+    while (seconds < LOOP_SECONDS / 4) {
+        l->rounds *= 2;
+        seconds = team_seconds(n_threads, multiply_add, l);
+    }
+    l->rounds = (size_t)((double)l->rounds * LOOP_SECONDS / seconds) + 1;
+    *out = l;
+    return 0;
+}
+
+void limits_destroy(struct limits *l)
+{
+    if (!l)
+        return;
+    if (l->buffer != MAP_FAILED)
+        munmap(l->buffer, l->mapped);
+    free(l->sink);
+    free(l);
+}
+
+double limits_read_seconds(struct limits *l, size_t n_times)
+{
+    l->n_times = n_times;
+    return team_seconds(l->n_threads, read_share, l) / (double)n_times;
+}
+
+double limits_flops_per_second(struct limits *l)
+{
+    double flops = 2.0 * (double)l->multiply_add->lanes * CHAINS * (double)l->rounds * (double)l->n_threads;
+    return flops / team_seconds(l->n_threads, multiply_add, l);
+}

@@ -1,0 +1,25 @@
+/* Limits: what the machine does at best, measured beside what is benched: reading memory, and multiply-adds.
+ *
+ * Reading: every thread reads its share of a buffer of so many bytes once, as fast as any loop that was tried: vector loads from
+ * several places of the share side by side (one place alone does not keep enough lines in flight), huge pages where the system
+ * gives them. Multiply-adds: independent chains in registers, as wide as the instruction set has them; one counts as two
+ * operations, as everywhere here. */
+#ifndef ATTND_TOOLS_BENCH_LIMITS_H
+#define ATTND_TOOLS_BENCH_LIMITS_H
+
+#include "kernels/kernels.h"
+#include "tools/bench/team.h"
+
+struct limits;
+
+/* bytes: of the reading. ERR_NO_MEMORY, ERR_INVALID. */
+int limits_create(struct limits **out, const struct kernels *kernels, size_t n_threads, size_t bytes, struct fault *fault);
+void limits_destroy(struct limits *limits); /* NULL is allowed */
+
+/* Seconds to read the bytes once, when they are read so many times in a row. */
+double limits_read_seconds(struct limits *limits, size_t n_times);
+
+/* Operations per second in f32, all threads together. */
+double limits_flops_per_second(struct limits *limits);
+
+#endif

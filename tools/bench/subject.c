@@ -1,0 +1,18 @@
+#include "tools/bench/subject.h"
+
+#include <stdio.h>
+
+void subject_fill(float *x, size_t n)
+{
+    uint32_t state = 1;
+    for (size_t i = 0; i < n; i++) {
+        state = state * 1664525u + 1013904223u; /* Numerical Recipes' generator */
+        x[i] = (float)(int32_t)state * 0x1p-31f;
+    }
+}
+
+void subject_profile(const struct bench_case *c, char *text, size_t size)
+{
+    snprintf(text, size, "%s,key_storage=%s,value_storage=%s", c->policy, storage_table[c->key_storage].name,
+             storage_table[c->value_storage].name);
+}

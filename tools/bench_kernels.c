@@ -1,0 +1,250 @@
+/* attn bench kernels: attention and appending beside the machine's limits of the same run.
+ *
+ * The limit of a case is the larger of (bytes that must be read once / read bandwidth) and (multiply-adds as two operations /
+ * peak of the type computed in); fraction_of_limit is that time over the measured one. Rounds interleave the loops that find the
+ * limits with what they limit, and every number is the median of its rounds: shared machines are never at rest. */
+#include "tools/bench/bench.h"
+#include "tools/bench/limits.h"
+#include "tools/bench/subject.h"
+#include "tools/bench/summary.h"
+#include "tools/command.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char who[] = "attn bench kernels";
+
+enum {
+    ROUNDS_MIN = 5,
+    ROUNDS_MAX = 41,
+    ROUNDS_QUICK = 2,
+    TOKENS_QUICK = 64,
+    THREADS_MAX = 1024,
+    MACHINE_BYTES = 96,
+};
+
+static const double CASE_SECONDS = 1.5, /* of all rounds of a case */
+    PASS_SECONDS = 0.02;                /* shorter passes are repeated until a measurement takes that long */
+
+typedef int subject_create(struct subject **out, const struct bench_case *c, const struct kernels *kernels, size_t n_threads,
+                           struct fault *fault);
+
+#define SOFTMAX(name, policy, storage, tokens)                                                                                 \
+    {                                                                                                                          \
+        name, ATTENTION_SOFTMAX, policy, storage, storage, 32, 8, 128, 128, tokens                                             \
+    }
+#define TENSOR(name, policy, storage, dim, tokens)                                                                             \
+    {                                                                                                                          \
+        name, ATTENTION_TENSOR, policy, storage, storage, 8, 8, dim, dim, tokens                                               \
+    }
+
+static const struct row {
+    struct bench_case c;
+    subject_create *create;
+} table[] = {
+    {SOFTMAX("softmax_decode", "full", STORAGE_BF16, 65536), decode_create},
+    {SOFTMAX("softmax_decode", "full", STORAGE_F16, 65536), decode_create},
+    {SOFTMAX("softmax_decode", "full", STORAGE_F32, 65536), decode_create},
+    {TENSOR("tensor_four_cache", "full", STORAGE_F32, 64, 4096), decode_create},
+    {TENSOR("tensor_four_cache", "full", STORAGE_F32, 32, 4096), decode_create},
+    {TENSOR("tensor_four_cache", "full", STORAGE_F32, 128, 4096), decode_create},
+    {TENSOR("tensor_four_cache", "full", STORAGE_F32, 64, 1024), decode_create},
+    {TENSOR("tensor_four_cache", "full", STORAGE_F32, 64, 256), decode_create},
+    {TENSOR("tensor_two_cache", "two_cache", STORAGE_F32, 64, 256), decode_create},
+    {TENSOR("tensor_two_cache", "two_cache", STORAGE_BF16, 64, 256), decode_create},
+    {SOFTMAX("prompt_softmax", "full", STORAGE_F32, 2048), prompt_create},
+    {SOFTMAX("prompt_softmax", "full", STORAGE_BF16, 2048), prompt_create},
+    {TENSOR("prompt_tensor", "full", STORAGE_F32, 64, 256), prompt_create},
+    {SOFTMAX("append", "full", STORAGE_F32, 16384), append_create},
+    {SOFTMAX("append", "full", STORAGE_BF16, 16384), append_create},
+};
+
+enum { N_ROWS = sizeof table / sizeof *table };
+
+/* ------------------------------------------------------------------ options */
+
+struct options {
+    const char *only, *isa;
+    uint64_t threads;
+    bool json, quick;
+};
+
+#define PLACE(field) offsetof(struct options, field)
+
+static const struct command_option option_table[] = {
+    {"--only", "NAME", OPTION_TEXT, PLACE(only), 0, 0, false, "softmax_decode, tensor_four_cache, ...: only this one's cases"},
+    {"--threads", "N", OPTION_COUNT, PLACE(threads), 1, THREADS_MAX, false, "threads (default: one for each CPU)"},
+    {"--isa", "NAME", OPTION_TEXT, PLACE(isa), 0, 0, false, "instruction set (default: the best that runs here)"},
+    {"--quick", NULL, OPTION_SWITCH, PLACE(quick), 0, 0, false,
+     "tiny sizes and few rounds: tells whether it runs, not how fast"},
+    {"--json", NULL, OPTION_SWITCH, PLACE(json), 0, 0, false, "one JSON object per case and line"},
+};
+
+static bool known(const char *name)
+{
+    for (size_t i = 0; i < N_ROWS; i++)
+        if (strcmp(table[i].c.kernel, name) == 0)
+            return true;
+    return false;
+}
+
+/* ------------------------------------------------------------------ measuring */
+
+struct result {
+    double seconds, read_seconds, peak_flops, copy_seconds; /* medians; copy_seconds: append only, else 0 */
+};
+
+struct rounds {
+    double pass[ROUNDS_MAX], read[ROUNDS_MAX], flops[ROUNDS_MAX], copy[ROUNDS_MAX];
+    size_t n;
+};
+
+static int one_round(struct subject *subject, struct limits *limits, size_t n_times, struct rounds *r, struct fault *fault)
+{
+    r->copy[r->n] = 0;
+    r->read[r->n] = limits_read_seconds(limits, n_times);
+    int err = subject->ops->run(subject, n_times, &r->pass[r->n], fault);
+    if (!err && subject->ops->copy)
+        err = subject->ops->copy(subject, &r->copy[r->n], fault);
+    r->flops[r->n] = limits_flops_per_second(limits);
+    r->n += !err;
+    return err;
+}
+
+static int measure(struct subject *subject, struct limits *limits, bool quick, struct result *out, struct fault *fault)
+{
+    struct rounds r = {.n = 0};
+    double warm = 0;
+    size_t n_times = 1, n_rounds = ROUNDS_QUICK;
+    int err = subject->ops->run(subject, 1, &warm, fault);
+    if (!err && !quick) {
+        while ((double)n_times * warm < PASS_SECONDS && n_times < subject->n_times_max)
+            n_times++;
+        double rounds = CASE_SECONDS / ((double)n_times * warm);
+        n_rounds = rounds < ROUNDS_MIN ? ROUNDS_MIN : rounds > ROUNDS_MAX ? ROUNDS_MAX : (size_t)rounds;
+    }
+    while (!err && r.n < n_rounds)
+        err = one_round(subject, limits, n_times, &r, fault);
+    if (!err)
+        *out = (struct result){median(r.pass, r.n), median(r.read, r.n), median(r.flops, r.n), median(r.copy, r.n)};
+    return err;
+}
+
+static int run_case(const struct row *row, const struct kernels *kernels, size_t threads, bool quick, struct bench_case *c,
+                    double *bytes, double *flops, struct result *result, struct fault *fault)
+{
+    struct subject *subject;
+    struct limits *limits;
+    *c = row->c;
+    if (quick && c->tokens > TOKENS_QUICK)
+        c->tokens = TOKENS_QUICK;
+    int err = row->create(&subject, c, kernels, threads, fault);
+    if (err)
+        return err;
+    *bytes = subject->bytes;
+    *flops = subject->flops;
+    err = limits_create(&limits, kernels, threads, (size_t)subject->bytes, fault);
+    if (!err)
+        err = measure(subject, limits, quick, result, fault);
+    limits_destroy(limits);
+    subject->ops->destroy(subject);
+    return err;
+}
+
+/* ------------------------------------------------------------------ printing */
+
+/* A line of the table or of JSON: a case with what follows from its result. */
+struct line {
+    const struct bench_case *c;
+    const char *isa, *machine, *limit;
+    size_t threads;
+    double bytes, flops, fraction;
+    struct result r;
+};
+
+static void judge(struct line *line)
+{
+    double compute = line->flops / line->r.peak_flops;
+    line->limit = line->r.read_seconds >= compute ? "read" : "compute";
+    line->fraction = (line->r.read_seconds >= compute ? line->r.read_seconds : compute) / line->r.seconds;
+}
+
+static int print_json(const struct line *l)
+{
+    const struct bench_case *c = l->c;
+    json_t *object =
+        json_pack("{ss ss ss ss si si si si sI si sf sf sf sf sf ss sf ss si}", "kernel", c->kernel, "key_storage",
+                  storage_table[c->key_storage].name, "value_storage", storage_table[c->value_storage].name, "isa", l->isa,
+                  "heads", (int)c->heads, "kv_heads", (int)c->kv_heads, "key_dim", (int)c->d, "value_dim", (int)c->e, "tokens",
+                  (json_int_t)c->tokens, "threads", (int)l->threads, "seconds", l->r.seconds, "gb_per_s",
+                  l->bytes / l->r.seconds * 1e-9, "gflop_per_s", l->flops / l->r.seconds * 1e-9, "read_gb_per_s",
+                  l->bytes / l->r.read_seconds * 1e-9, "peak_gflop_per_s", l->r.peak_flops * 1e-9, "limit", l->limit,
+                  "fraction_of_limit", l->fraction, "machine", l->machine, "cores", (int)team_cpus());
+    if (object && l->r.copy_seconds > 0 &&
+        (json_object_set_new(object, "memcpy_seconds", json_real(l->r.copy_seconds)) ||
+         json_object_set_new(object, "times_memcpy", json_real(l->r.seconds / l->r.copy_seconds)))) {
+        json_decref(object);
+        object = NULL;
+    }
+    return command_print_json(who, object);
+}
+
+static void print_head(const struct line *l)
+{
+    printf("%s, %zu cores, %zu threads, %s\n\n", l->machine, team_cpus(), l->threads, l->isa);
+    printf("%-18s %-5s %5s %4s %6s %10s %8s %8s %8s %8s  %-7s %s\n", "kernel", "rows", "heads", "dim", "tokens", "ms", "GB/s",
+           "GFLOP/s", "read", "peak", "limit", "fraction");
+}
+
+static void print_row(const struct line *l)
+{
+    const struct bench_case *c = l->c;
+    printf("%-18s %-5s %2zu/%-2zu %4zu %6zu %10.3f %8.2f %8.2f %8.2f %8.2f  %-7s %.3f", c->kernel,
+           storage_table[c->key_storage].name, c->heads, c->kv_heads, c->d, c->tokens, l->r.seconds * 1e3,
+           l->bytes / l->r.seconds * 1e-9, l->flops / l->r.seconds * 1e-9, l->bytes / l->r.read_seconds * 1e-9,
+           l->r.peak_flops * 1e-9, l->limit, l->fraction);
+    if (l->r.copy_seconds > 0)
+        printf("  (%.2f times a memcpy)", l->r.seconds / l->r.copy_seconds);
+    printf("\n");
+    fflush(stdout);
+}
+
+int bench_kernels(int argc, char **argv)
+{
+    struct options o = {.threads = team_cpus()};
+    struct option_group group = {option_table, sizeof option_table / sizeof *option_table, &o};
+    struct fault fault = {0};
+    char machine[MACHINE_BYTES];
+    int code = command_parse(who, "How fast attention and appending are, each beside the machine's limits in the same run.",
+                             &group, 1, argc, argv);
+    if (code != COMMAND_GO_ON)
+        return code;
+    if (o.only && !known(o.only))
+        return command_usage(who, "--only: no kernel is called '%s'", o.only);
+    const struct kernels *kernels = o.isa ? kernels_find(o.isa) : kernels_best();
+    if (!kernels)
+        return command_usage(who, "--isa: this CPU does not run '%s'", o.isa);
+    if (team_check((size_t)o.threads, &fault))
+        return command_failed(who, &fault);
+    machine_name(machine, sizeof machine);
+
+    size_t n_printed = 0;
+    for (size_t i = 0; i < N_ROWS; i++) {
+        struct bench_case c;
+        struct line line = {.c = &c, .isa = kernels->isa, .machine = machine, .threads = (size_t)o.threads};
+        if (o.only && strcmp(o.only, table[i].c.kernel) != 0)
+            continue;
+        command_progress(table[i].c.kernel, i, N_ROWS);
+        if (run_case(&table[i], kernels, (size_t)o.threads, o.quick, &c, &line.bytes, &line.flops, &line.r, &fault))
+            return command_failed(who, &fault);
+        judge(&line);
+        command_progress(table[i].c.kernel, N_ROWS, N_ROWS);
+        if (!o.json && n_printed++ == 0)
+            print_head(&line);
+        if (!o.json)
+            print_row(&line);
+        else if ((code = print_json(&line)) != COMMAND_DONE)
+            return code;
+    }
+    return COMMAND_DONE;
+}
