@@ -3,7 +3,6 @@
 #include "tests/test.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 void capture_begin(struct capture *c, FILE *stream)
@@ -11,7 +10,7 @@ void capture_begin(struct capture *c, FILE *stream)
     fflush(stream);
     c->stream = stream;
     c->saved = dup(fileno(stream));
-    strcpy(c->path, "/tmp/attnd_out_XXXXXX");
+    snprintf(c->path, sizeof c->path, "/tmp/attnd_out_XXXXXX");
     int fd = mkstemp(c->path);
     CU_ASSERT_FATAL(fd >= 0 && c->saved >= 0 && dup2(fd, fileno(stream)) >= 0);
     close(fd);

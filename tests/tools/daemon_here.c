@@ -19,7 +19,7 @@ void daemon_here_start(struct daemon_here *d, const char *more)
 {
     struct fault fault = {0};
     memset(d, 0, sizeof *d);
-    strcpy(d->folder, "/tmp/attnd_here_XXXXXX");
+    snprintf(d->folder, sizeof d->folder, "/tmp/attnd_here_XXXXXX");
     CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(d->folder));
     snprintf(d->config_path, sizeof d->config_path, "%s/attnd.yaml", d->folder);
     snprintf(d->endpoint, sizeof d->endpoint, "ipc://%s/ingest.sock", d->folder);

@@ -1,6 +1,6 @@
 #include "tests/tools/naive_service.h"
 
-#include "tests/test.h"
+#include "tests/tools/support.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -19,9 +19,11 @@ struct naive {
 
 static void grow(float **rows, size_t n, const float *more, size_t m)
 {
-    float *larger = realloc(*rows, (n + m) * sizeof **rows);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(larger);
-    memcpy(larger + n, more, m * sizeof **rows);
+    float *larger = support_array(n + m, sizeof *larger);
+    if (n)
+        memcpy(larger, *rows, n * sizeof *larger);
+    memcpy(larger + n, more, m * sizeof *larger);
+    free(*rows);
     *rows = larger;
 }
 
@@ -37,8 +39,7 @@ static double dot(const float *a, const float *b, size_t n)
 static void softmax_naive(const struct shape *s, const struct rows *r, size_t n, size_t head, const float *q, float *out)
 {
     const size_t d = s->key_dim, e = s->value_dim;
-    double *score = malloc(n * sizeof *score), largest = -INFINITY, sum = 0;
-    CU_ASSERT_PTR_NOT_NULL_FATAL(score);
+    double *score = support_array(n, sizeof *score), largest = -INFINITY, sum = 0;
     for (size_t j = 0; j < n; j++) {
         score[j] = s->scale * dot(q, r->key[0] + (j * s->kv_heads + head) * d, d);
         largest = fmax(largest, score[j]);
@@ -57,8 +58,8 @@ static void softmax_naive(const struct shape *s, const struct rows *r, size_t n,
 static void tensor_naive(const struct shape *s, const struct rows *r, size_t n, size_t head, const float *q, float *out)
 {
     const size_t d = s->key_dim, e = s->value_dim;
-    double *score = malloc(n * n * sizeof *score), *numerator = calloc(e, sizeof *numerator), largest = -INFINITY, sum = 0;
-    CU_ASSERT_FATAL(score && numerator);
+    double *score = support_array(n * n, sizeof *score), *numerator = support_array(e, sizeof *numerator), largest = -INFINITY,
+           sum = 0;
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < n; j++) {
             const float *k1 = r->key[0] + (i * s->kv_heads + head) * d, *k2 = r->key[1] + (j * s->kv_heads + head) * d;
@@ -87,8 +88,8 @@ static int open_naive(struct attention_service *service, const struct shape *sha
     struct naive *n = (struct naive *)service;
     if (strcmp(profile, "full") != 0)
         return fault_set(fault, ERR_UNKNOWN_PROFILE, "the test double knows only full");
-    n->layer = calloc(shape->n_layers, sizeof *n->layer);
-    return n->layer ? 0 : fault_set(fault, ERR_NO_MEMORY, "test double");
+    n->layer = support_array(shape->n_layers, sizeof *n->layer);
+    return 0;
 }
 
 static int step_naive(struct attention_service *service, uint32_t layer, size_t n_tokens, const float *q,
@@ -141,8 +142,7 @@ static void destroy_naive(struct attention_service *service)
 struct attention_service *naive_service(uint64_t tokens_max)
 {
     static const struct service_ops ops = {open_naive, step_naive, close_naive, destroy_naive};
-    struct naive *n = calloc(1, sizeof *n);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(n);
+    struct naive *n = support_array(1, sizeof *n);
     n->base.ops = &ops;
     service_set_limits(&n->base, tokens_max, UINT64_MAX, UINT64_MAX);
     return &n->base;

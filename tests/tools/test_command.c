@@ -39,13 +39,10 @@ static int parse(struct target *target, struct service_options *service, const c
 
 static void options_are_read_in_both_forms(void)
 {
-    char text[200], *argv[] = {text, text + 8, text + 16, text + 32, text + 48, NULL};
+    char words[][16] = {"test", "--json", "--model=a=b", "--temperature", "0.5"};
+    char *argv[] = {words[0], words[1], words[2], words[3], words[4], NULL};
     struct target t = {.tokens = 7};
     const struct option_group group = {table, 4, &t};
-    strcpy(argv[1], "--json");
-    strcpy(argv[2], "--model=a=b");
-    strcpy(argv[3], "--temperature");
-    strcpy(argv[4], "0.5");
     CU_ASSERT_EQUAL(command_parse("attn test", "", &group, 1, 5, argv), COMMAND_GO_ON);
     CU_ASSERT(t.json && t.tokens == 7 && t.temperature == 0.5);
     CU_ASSERT_STRING_EQUAL(t.model, "a=b");

@@ -1,18 +1,19 @@
 #include "tests/test.h"
 
-#include "base/coins.h"
 #include "tests/tools/capture.h"
 #include "tests/tools/daemon_here.h"
 #include "tests/tools/naive_service.h"
+#include "tests/tools/support.h"
 #include "tools/local.h"
 #include "tools/remote.h"
 
 #include <math.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { N = 23, H = 4, G = 2, DIM = 8, LAYERS = 2 };
+/* Tokens, heads, kv heads, key and value dimension; numbers of a token's q (and out), and of its k or v; of all outputs. */
+enum { N = 23, H = 4, G = 2, DIM = 8, LAYERS = 2, WIDE = H * DIM, NARROW = G * DIM, N_OUT = LAYERS * N * WIDE };
 
 static const struct shape shape = {.n_layers = LAYERS,
                                    .kind = {ATTENTION_SOFTMAX, ATTENTION_TENSOR},
@@ -24,21 +25,15 @@ static const struct shape shape = {.n_layers = LAYERS,
                                    .expected_tokens = N};
 
 struct inputs {
-    float q[N * H * DIM], key[2][N * G * DIM], value[2][N * G * DIM];
+    float q[N * WIDE], key[2][N * NARROW], value[2][N * NARROW];
 };
-
-static void fill(float *x, size_t n, uint64_t seed)
-{
-    for (size_t i = 0; i < n; i++)
-        x[i] = (float)(4 * coin(seed, 0, i, 0) - 2);
-}
 
 static void fill_inputs(struct inputs *in)
 {
-    fill(in->q, N * H * DIM, 1);
-    for (uint64_t i = 0; i < 2; i++) {
-        fill(in->key[i], N * G * DIM, 2 + i);
-        fill(in->value[i], N * G * DIM, 4 + i);
+    support_fill(in->q, sizeof in->q / sizeof *in->q, 2, 1);
+    for (unsigned i = 0; i < 2; i++) {
+        support_fill(in->key[i], sizeof in->key[i] / sizeof(float), 2, 2 + i);
+        support_fill(in->value[i], sizeof in->value[i] / sizeof(float), 2, 4 + i);
     }
 }
 
@@ -51,9 +46,9 @@ static void attend(struct attention_service *service, const struct inputs *in, c
     for (size_t t = 0, n; t < N; t += n)
         for (uint32_t l = 0; l < LAYERS; l++) {
             n = N - t < run ? N - t : run;
-            const float *const key[2] = {in->key[0] + t * G * DIM, in->key[1] + t * G * DIM};
-            const float *const value[2] = {in->value[0] + t * G * DIM, in->value[1] + t * G * DIM};
-            int err = service_step(service, l, n, in->q + t * H * DIM, key, value, out + (l * N + t) * H * DIM, &fault);
+            const float *const key[2] = {in->key[0] + t * NARROW, in->key[1] + t * NARROW};
+            const float *const value[2] = {in->value[0] + t * NARROW, in->value[1] + t * NARROW};
+            int err = service_step(service, l, n, in->q + t * WIDE, key, value, out + (l * (size_t)N + t) * WIDE, &fault);
             if (err)
                 printf("\n%s", fault.text);
             CU_ASSERT_EQUAL_FATAL(err, 0);
@@ -75,17 +70,17 @@ static struct attention_service *local(const char *config)
 static void attention_in_process_matches_its_definition(void)
 {
     static struct inputs in;
-    static float out[LAYERS * N * H * DIM], naive[LAYERS * N * H * DIM];
-    static double reference[LAYERS * N * H * DIM];
+    static float out[N_OUT], naive[N_OUT];
+    static double reference[N_OUT];
     struct service_totals totals, expected;
     fill_inputs(&in);
     struct attention_service *service = local(NULL), *other = naive_service(UINT64_MAX);
     attend(other, &in, NULL, N, naive, &expected);
-    for (size_t i = 0; i < LAYERS * N * H * DIM; i++)
+    for (size_t i = 0; i < N_OUT; i++)
         reference[i] = naive[i];
     for (size_t run = 1; run <= N; run += 11) {
         attend(service, &in, NULL, run, out, &totals);
-        ASSERT_NEAR(test_relative_error(out, reference, LAYERS * N * H * DIM), 0, 1e-5);
+        ASSERT_NEAR(test_relative_error(out, reference, N_OUT), 0, 1e-5);
         CU_ASSERT_EQUAL(totals.bytes_full_bf16, expected.bytes_full_bf16);
         CU_ASSERT(totals.bytes >= 2 * totals.bytes_full_bf16); /* f32 rows */
         CU_ASSERT(totals.head_seconds > 0);
@@ -98,7 +93,7 @@ static void a_daemon_gives_the_bits_that_the_process_gives(void)
 {
     static const char *const profiles[] = {NULL, "bf16", "window,window_tokens=8"};
     static struct inputs in;
-    static float here[LAYERS * N * H * DIM], there[LAYERS * N * H * DIM];
+    static float here[N_OUT], there[N_OUT];
     struct service_totals totals[2];
     struct daemon_here d;
     struct fault fault = {0};
@@ -111,7 +106,7 @@ static void a_daemon_gives_the_bits_that_the_process_gives(void)
     for (size_t i = 0; i < sizeof profiles / sizeof *profiles; i++) {
         attend(service, &in, profiles[i], N, here, &totals[0]);
         attend(remote, &in, profiles[i], N, there, &totals[1]);
-        CU_ASSERT_EQUAL(memcmp(here, there, sizeof here), 0);
+        CU_ASSERT(support_same(here, there, N_OUT));
         CU_ASSERT_EQUAL(totals[0].bytes, totals[1].bytes);
         CU_ASSERT_EQUAL(totals[0].bytes_full_bf16, totals[1].bytes_full_bf16);
         CU_ASSERT(totals[1].head_seconds > 0);
@@ -124,7 +119,7 @@ static void a_daemon_gives_the_bits_that_the_process_gives(void)
 static void what_is_wrong_is_told_by_either_way(void)
 {
     static struct inputs in;
-    float out[H * DIM];
+    float out[WIDE];
     struct daemon_here d;
     struct fault fault = {0};
     struct attention_service *service[2];
@@ -147,12 +142,10 @@ static void what_is_wrong_is_told_by_either_way(void)
 static void a_configuration_that_is_wrong_is_told_line_by_line(void)
 {
     static struct capture capture;
-    char path[] = "/tmp/attnd_yaml_XXXXXX";
+    char path[SUPPORT_PATH_BYTES];
     struct attention_service *service;
     struct fault fault = {0};
-    int fd = mkstemp(path);
-    CU_ASSERT_FATAL(fd >= 0 && write(fd, "pools: [{name: a, treads: 1}]\nisaa: scalar\n", 43) == 43);
-    close(fd);
+    support_file(path, "pools: [{name: a, treads: 1}]\nisaa: scalar\n");
     capture_begin(&capture, stderr);
     CU_ASSERT_EQUAL(local_create(&service, path, &fault), ERR_INVALID);
     capture_end(&capture);

@@ -64,8 +64,11 @@ int lm_ids_read(const char *path, size_t vocab, uint32_t **ids, size_t *n, struc
     if (err)
         return err;
     *ids = malloc((bytes / 2 + 1) * sizeof **ids); /* a line has at least a digit and its end */
-    if (!*ids)
-        err = fault_set(fault, ERR_NO_MEMORY, "%.160s: token ids", path);
+    if (!*ids) {
+        free(text);
+        fault_set(fault, ERR_NO_MEMORY, "%.160s: token ids", path);
+        return ERR_NO_MEMORY;
+    }
     for (char *at = text; !err && at < text + bytes; at = rest + 1, line++) {
         rest = at + strcspn(at, "\n");
         char *end = at;

@@ -8,14 +8,14 @@
 #include <stdio.h>
 #include <string.h>
 
-static const unsigned ids[] = {3, 1, 30, 7, 7, 0, 15, 22, 4, 9, 11, 2};
-enum { N = sizeof ids / sizeof *ids };
+enum { N = 12, N_LOGITS = N * TINY_VOCAB };
+static const unsigned ids[N] = {3, 1, 30, 7, 7, 0, 15, 22, 4, 9, 11, 2};
 
 /* Largest difference of the model's logits from the float64 forward pass, relative to the largest logit. */
 static double difference(const struct tiny_spec *spec)
 {
-    static double expected[N * TINY_VOCAB];
-    static float logits[N * TINY_VOCAB];
+    static double expected[N_LOGITS];
+    static float logits[N_LOGITS];
     struct tiny_model tiny;
     struct fault fault = {0};
     struct lm_model *model;
@@ -33,7 +33,7 @@ static double difference(const struct tiny_spec *spec)
     CU_ASSERT_EQUAL_FATAL(lm_forward_run(f, ids, N, &hidden, &fault), 0);
     lm_forward_logits(f, hidden, N, logits);
     double worst = 0, largest = 0;
-    for (size_t i = 0; i < N * TINY_VOCAB; i++) {
+    for (size_t i = 0; i < N_LOGITS; i++) {
         worst = fmax(worst, fabs(logits[i] - expected[i]));
         largest = fmax(largest, fabs(expected[i]));
     }

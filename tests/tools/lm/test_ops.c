@@ -1,17 +1,10 @@
 #include "tests/test.h"
 
-#include "base/coins.h"
+#include "tests/tools/support.h"
 #include "tools/lm/ops.h"
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
-
-static void fill(float *x, size_t n, uint64_t seed)
-{
-    for (size_t i = 0; i < n; i++)
-        x[i] = (float)(2 * coin(seed, 0, i, 0) - 1);
-}
 
 /* Sizes around the tiles' borders, and one large enough for several threads. */
 static void products_match_float64_at_every_size(void)
@@ -21,12 +14,11 @@ static void products_match_float64_at_every_size(void)
     lm_ops_start();
     for (size_t k = 0; k < sizeof size / sizeof *size; k++) {
         const size_t n = size[k][0], n_in = size[k][1], n_out = size[k][2];
-        float *x = malloc(n * n_in * sizeof *x), *w = malloc(n_in * n_out * sizeof *w), *y = malloc(n * n_out * sizeof *y);
-        float *bias = malloc(n_out * sizeof *bias);
-        CU_ASSERT_FATAL(x && w && y && bias);
-        fill(x, n * n_in, 1);
-        fill(w, n_in * n_out, 2);
-        fill(bias, n_out, 3);
+        float *x = support_array(n * n_in, sizeof *x), *w = support_array(n_in * n_out, sizeof *w);
+        float *y = support_array(n * n_out, sizeof *y), *bias = support_array(n_out, sizeof *bias);
+        support_fill(x, n * n_in, 1, 1);
+        support_fill(w, n_in * n_out, 1, 2);
+        support_fill(bias, n_out, 1, 3);
         for (int with_bias = 0; with_bias < 2; with_bias++) {
             const struct lm_linear linear = {n_in, n_out, w, with_bias ? bias : NULL};
             double worst = 0;

@@ -1,5 +1,6 @@
 #include "tests/test.h"
 
+#include "tests/tools/support.h"
 #include "tools/lm/score.h"
 #include "tools/lm/text.h"
 
@@ -9,22 +10,13 @@
 #include <string.h>
 #include <unistd.h>
 
-static void write_text(char path[32], const char *text)
-{
-    strcpy(path, "/tmp/attnd_text_XXXXXX");
-    int fd = mkstemp(path);
-    CU_ASSERT_FATAL(fd >= 0);
-    CU_ASSERT_EQUAL(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-    close(fd);
-}
-
 static void a_file_of_any_size_is_read_whole(void)
 {
     static const size_t sizes[] = {0, 1, 65535, 65536, 65537, 200000};
     for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
-        char path[32], *text;
+        char path[SUPPORT_PATH_BYTES], *text;
         size_t n;
-        write_text(path, "");
+        support_file(path, "");
         FILE *f = fopen(path, "wb");
         for (size_t i = 0; i < sizes[k]; i++)
             fputc((int)(i * 7 & 255), f);
@@ -44,10 +36,10 @@ static void a_file_of_any_size_is_read_whole(void)
 
 static void token_ids_come_one_per_line(void)
 {
-    char path[32];
+    char path[SUPPORT_PATH_BYTES];
     uint32_t *ids;
     size_t n;
-    write_text(path, "0\n\n  17 \r\n99\n3");
+    support_file(path, "0\n\n  17 \r\n99\n3");
     CU_ASSERT_EQUAL_FATAL(lm_ids_read(path, 100, &ids, &n, NULL), 0);
     CU_ASSERT(n == 4 && ids[0] == 0 && ids[1] == 17 && ids[2] == 99 && ids[3] == 3);
     free(ids);
@@ -61,16 +53,16 @@ static void a_line_that_is_no_token_id_is_refused_with_its_place(void)
     struct fault fault;
     uint32_t *ids;
     size_t n;
-    char path[32], place[96];
+    char path[SUPPORT_PATH_BYTES], place[96];
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        write_text(path, texts[i]);
+        support_file(path, texts[i]);
         snprintf(place, sizeof place, "%s:2: must be a token id from 0 to 99", path);
         CU_ASSERT_EQUAL(lm_ids_read(path, 100, &ids, &n, &fault), ERR_INVALID);
         CU_ASSERT_EQUAL(strncmp(fault.text, place, strlen(place)), 0);
         CU_ASSERT_PTR_NULL(ids);
         unlink(path);
     }
-    write_text(path, "\n\n");
+    support_file(path, "\n\n");
     CU_ASSERT_EQUAL(lm_ids_read(path, 100, &ids, &n, &fault), ERR_INVALID);
     CU_ASSERT_PTR_NOT_NULL(strstr(fault.text, "holds no token id"));
     unlink(path);

@@ -2,6 +2,7 @@
 
 #include "base/coins.h"
 #include "tests/test.h"
+#include "tests/tools/support.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -9,7 +10,17 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { D = TINY_HIDDEN, M = TINY_MIDDLE, V = TINY_VOCAB, H = TINY_HEADS, G = TINY_KV_HEADS, DIM = TINY_DIM, TOKENS_MAX = 16 };
+enum {
+    D = TINY_HIDDEN,
+    M = TINY_MIDDLE,
+    V = TINY_VOCAB,
+    H = TINY_HEADS,
+    G = TINY_KV_HEADS,
+    DIM = TINY_DIM,
+    TOKENS_MAX = 16,
+    WIDE = H * DIM,
+    NARROW = G * DIM
+};
 
 /* Values with 7 significant bits, so that bf16 and f16 hold them exactly. */
 static double random_value(const char *name, size_t i, double scale)
@@ -29,8 +40,7 @@ static void add_weight(struct tiny_model *m, const char *name, size_t rows, size
     m->weight[k].n_dims = rows ? 2 : 1;
     m->weight[k].dim[0] = rows ? rows : columns;
     m->weight[k].dim[1] = columns;
-    m->weight[k].value = malloc(n * sizeof(double));
-    CU_ASSERT_PTR_NOT_NULL_FATAL(m->weight[k].value);
+    m->weight[k].value = support_array(n, sizeof(double));
     for (size_t i = 0; i < n; i++)
         m->weight[k].value[i] = mean + random_value(name, i, scale);
 }
@@ -62,10 +72,10 @@ static void add_weights(struct tiny_model *m)
     for (size_t l = 0; l < TINY_LAYERS; l++) {
         add_gain(m, l, "input_layernorm", D);
         add_gain(m, l, "post_attention_layernorm", D);
-        add_linear(m, l, "self_attn.q_proj", H * DIM, D, s->qkv_bias);
-        add_linear(m, l, "self_attn.k_proj", G * DIM, D, s->qkv_bias);
-        add_linear(m, l, "self_attn.v_proj", G * DIM, D, s->qkv_bias);
-        add_linear(m, l, "self_attn.o_proj", D, H * DIM, s->o_bias);
+        add_linear(m, l, "self_attn.q_proj", WIDE, D, s->qkv_bias);
+        add_linear(m, l, "self_attn.k_proj", NARROW, D, s->qkv_bias);
+        add_linear(m, l, "self_attn.v_proj", NARROW, D, s->qkv_bias);
+        add_linear(m, l, "self_attn.o_proj", D, WIDE, s->o_bias);
         add_linear(m, l, "mlp.gate_proj", M, D, s->mlp_bias);
         add_linear(m, l, "mlp.up_proj", M, D, s->mlp_bias);
         add_linear(m, l, "mlp.down_proj", D, M, s->mlp_bias);
@@ -104,8 +114,7 @@ static void write_shard(struct tiny_model *m, const char *file, size_t shard, si
         memcpy(t->dim, m->weight[k].dim, sizeof m->weight[k].dim);
         t->n = t->dim[0] * (t->n_dims == 2 ? t->dim[1] : 1);
         t->bytes = t->n * bytes;
-        unsigned char *data = malloc(t->bytes);
-        CU_ASSERT_PTR_NOT_NULL_FATAL(data);
+        unsigned char *data = support_array(t->bytes, 1);
         for (size_t i = 0; i < t->n; i++)
             store(t->type, m->weight[k].value[i], data + i * bytes);
         t->data = data;
@@ -135,7 +144,7 @@ void tiny_write(struct tiny_model *m, const struct tiny_spec *spec)
     char name[48];
     memset(m, 0, sizeof *m);
     m->spec = *spec;
-    strcpy(m->folder, "/tmp/attnd_tiny_XXXXXX");
+    snprintf(m->folder, sizeof m->folder, "/tmp/attnd_tiny_XXXXXX");
     CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(m->folder));
     add_weights(m);
     FILE *f = create(m, "config.json");
@@ -242,7 +251,7 @@ static void project(const struct tiny_model *m, size_t layer, const char *module
     }
 }
 
-static void attention(const double *q, double (*k)[G * DIM], double (*v)[G * DIM], size_t n, double *out)
+static void attention(const double *q, double (*k)[NARROW], double (*v)[NARROW], size_t n, double *out)
 {
     for (size_t h = 0; h < H; h++) {
         const size_t at = h / (H / G) * DIM;
@@ -263,18 +272,18 @@ static void attention(const double *q, double (*k)[G * DIM], double (*v)[G * DIM
 
 void tiny_forward(const struct tiny_model *m, const unsigned *ids, size_t n, double *logits)
 {
-    static double k[TINY_LAYERS][TOKENS_MAX][G * DIM], v[TINY_LAYERS][TOKENS_MAX][G * DIM];
+    static double k[TINY_LAYERS][TOKENS_MAX][NARROW], v[TINY_LAYERS][TOKENS_MAX][NARROW];
     const double *head = weight(m, m->spec.tied ? "model.embed_tokens.weight" : "lm_head.weight");
     for (size_t t = 0; t < n; t++) {
-        double x[D], h[D], q[H * DIM], out[H * DIM], gate[M], up[M];
-        memcpy(x, weight(m, "model.embed_tokens.weight") + ids[t] * D, sizeof x);
+        double x[D], h[D], q[WIDE], out[WIDE], gate[M], up[M];
+        memcpy(x, weight(m, "model.embed_tokens.weight") + (size_t)ids[t] * D, sizeof x);
         for (size_t l = 0; l < TINY_LAYERS; l++) {
             norm(layer_weight(m, l, "input_layernorm", "weight"), D, x, h);
             project(m, l, "self_attn.q_proj", "self_attn.q_norm", H, t, h, q);
             project(m, l, "self_attn.k_proj", "self_attn.k_norm", G, t, h, k[l][t]);
-            linear(m, l, "self_attn.v_proj", G * DIM, D, h, v[l][t]);
+            linear(m, l, "self_attn.v_proj", NARROW, D, h, v[l][t]);
             attention(q, k[l], v[l], t + 1, out);
-            linear(m, l, "self_attn.o_proj", D, H * DIM, out, h);
+            linear(m, l, "self_attn.o_proj", D, WIDE, out, h);
             for (size_t i = 0; i < D; i++)
                 x[i] += h[i];
             norm(layer_weight(m, l, "post_attention_layernorm", "weight"), D, x, h);
