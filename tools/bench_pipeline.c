@@ -386,10 +386,11 @@ static int run_transport(const char *transport, const char *folder, const struct
     float *numbers = malloc(TENSOR * sizeof *numbers);
     struct echo_way *echo = calloc(1, sizeof *echo);
     struct daemon_way *daemon = calloc(1, sizeof *daemon);
-    double *samples = malloc(2 * SAMPLES * sizeof *samples);
-    int err = numbers && echo && daemon && samples ? 0 : fault_set(&fault, ERR_NO_MEMORY, "%s", transport);
-    int code = COMMAND_DONE;
-    if (!err) {
+    double *samples = calloc(2 * (size_t)SAMPLES, sizeof *samples);
+    int err = 0, code = COMMAND_DONE;
+    if (!numbers || !echo || !daemon || !samples) {
+        err = fault_set(&fault, ERR_NO_MEMORY, "%s", transport);
+    } else {
         subject_fill(numbers, TENSOR);
         echo->way = (struct way){.send = echo_send, .receive = echo_receive, .seconds = samples};
         daemon->way = (struct way){.send = daemon_send, .receive = daemon_receive, .seconds = samples + SAMPLES};

@@ -198,12 +198,14 @@ int decode_create(struct subject **out, const struct bench_case *c, const struct
     s->c = *c;
     s->kernels = kernels;
     s->n_threads = n_threads;
-    s->cache = calloc(c->kv_heads, sizeof *s->cache);
+    s->cache = calloc(c->kv_heads, sizeof s->cache[0]);
     s->scratch = calloc(n_threads, sizeof *s->scratch);
     s->rows = malloc(RUN_ROWS * width * sizeof *s->rows);
     s->q = malloc(g * c->d * sizeof *s->q);
-    int err = s->cache && s->scratch && s->rows && s->q ? 0 : fault_set(fault, ERR_NO_MEMORY, "%s", c->kernel);
-    if (!err) {
+    int err = 0;
+    if (!s->cache || !s->scratch || !s->rows || !s->q) {
+        err = fault_set(fault, ERR_NO_MEMORY, "%s", c->kernel);
+    } else {
         subject_fill(s->rows, RUN_ROWS * width);
         subject_fill(s->q, g * c->d);
         for (size_t i = 0; i < g * c->d; i++)

@@ -112,7 +112,7 @@ AVX2 static float multiply_add_avx2(const float *start, size_t rounds)
 {
     __m256 b = _mm256_set1_ps(0.5f), c = b, a[CHAINS];
     float out[8];
-#define START(i) a[i] = _mm256_loadu_ps(start + (i)*LANES_MAX);
+#define START(i) a[i] = _mm256_loadu_ps(start + (size_t)(i)*LANES_MAX);
     EACH_CHAIN(START)
 #undef START
     for (size_t r = 0; r < rounds; r++) {
@@ -149,7 +149,7 @@ AVX512 static float multiply_add_avx512(const float *start, size_t rounds)
 {
     __m512 b = _mm512_set1_ps(0.5f), c = b, a[CHAINS];
     float out[16];
-#define START(i) a[i] = _mm512_loadu_ps(start + (i)*LANES_MAX);
+#define START(i) a[i] = _mm512_loadu_ps(start + (size_t)(i)*LANES_MAX);
     EACH_CHAIN(START)
 #undef START
     for (size_t r = 0; r < rounds; r++) {
@@ -220,7 +220,7 @@ static void multiply_add(void *context, size_t thread, size_t n_threads)
 {
     struct limits *l = context;
     float start[CHAINS * LANES_MAX];
-    for (size_t i = 0; i < CHAINS * LANES_MAX; i++)
+    for (size_t i = 0; i < sizeof start / sizeof *start; i++)
         start[i] = (float)i;
     l->sink[thread * LINE / sizeof *l->sink] += (uint64_t)l->multiply_add->multiply_add(start, l->rounds);
 }

@@ -214,7 +214,7 @@ static int make_pages(struct prompt *s, size_t row_bytes)
 {
     s->page_bytes = CHUNK * row_bytes;
     s->n_pages = (s->c.tokens + CHUNK - 1) / CHUNK * s->c.kv_heads;
-    s->page = calloc(s->n_pages, sizeof *s->page);
+    s->page = calloc(s->n_pages, sizeof s->page[0]);
     s->source = malloc(s->n_pages * s->page_bytes);
     if (!s->page || !s->source)
         return ERR_NO_MEMORY;
