@@ -35,6 +35,12 @@ struct kernels {
     void (*accumulate[N_STORAGE])(const float *p, size_t ldp, const float *f, size_t n_q, const void *values, size_t row,
                                   size_t n, size_t e, float *acc, size_t lda);
 
+    /* The row of [0, n) whose key is nearest to x (d,), the lower of equally near ones: argmin_j sum_c (x_c - k_jc)^2, and that
+     * sum: differences squared, no norms, so that near rows far from 0 keep their digits. Each product and each sum is rounded, in
+     * the order of c: the same bits in every table. keys: the block's row 0; n < 2^31. Where every sum overflows, or n is 0: row 0
+     * and infinity. */
+    size_t (*nearest[N_STORAGE])(const float *x, size_t d, const void *keys, size_t n, float *distance);
+
     /* out[c] = a[c] * b[c] (out may be a);  acc[c] += w * a[c] * b[c];  y[c] = y[c] * f + x[c] * g. The small vector work around the tiles. */
     void (*multiply)(const float *a, const float *b, size_t n, float *out);
     void (*multiply_add)(float w, const float *a, const float *b, size_t n, float *acc);

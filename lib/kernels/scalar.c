@@ -1,5 +1,6 @@
 /* The scalar table: every kernel in its plainest form. It is the twin that the faster tables are tested against, and it runs
  * on any CPU. What depends on how rows are stored goes through scalar_rows.h. */
+#include "kernels/scalar_nearest.h"
 #include "kernels/scalar_rows.h"
 #include "kernels/tables.h"
 #include <math.h>
@@ -190,6 +191,7 @@ const struct kernels kernels_scalar = {
     .score = PER_STORAGE(score),
     .weigh = weigh,
     .accumulate = PER_STORAGE(accumulate),
+    .nearest = PER_STORAGE(nearest),
     .multiply = multiply,
     .multiply_add = multiply_add,
     .combine = combine,

@@ -1,4 +1,6 @@
 /* The table of one instruction set from the vector_*.h kernels. Include last, with VECTOR_TABLE and VECTOR_ISA defined. */
+#include "kernels/vector_nearest.h"
+
 #define SLOTS_OF_STORAGE(id, x)                                                                                                \
     TARGET static void score_##x(const float *q, size_t n_q, size_t d, const void *keys, size_t row, size_t n, float *s,       \
                                  size_t lds)                                                                                   \
@@ -49,6 +51,7 @@ const struct kernels VECTOR_TABLE = {
     .score = PER_STORAGE(score),
     .weigh = weigh,
     .accumulate = PER_STORAGE(accumulate),
+    .nearest = PER_STORAGE(nearest),
     .multiply = multiply,
     .multiply_add = multiply_add,
     .combine = combine,

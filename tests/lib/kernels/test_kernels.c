@@ -31,7 +31,7 @@ static void every_slot_of_every_table_is_filled(void)
         CU_ASSERT(k->weigh && k->multiply && k->multiply_add && k->combine && k->exponential);
         for (size_t id = 0; id < N_STORAGE; id++)
             CU_ASSERT(k->score[id] && k->accumulate[id] && k->pack_keys[id] && k->pack_values[id] && k->unpack_keys[id] &&
-                      k->unpack_values[id]);
+                      k->unpack_values[id] && k->nearest[id]);
         for (size_t element = 0; element < N_ELEMENT; element++)
             CU_ASSERT(k->widen[element] && k->magnitude[element]);
     }
