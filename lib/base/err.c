@@ -49,7 +49,7 @@ int err_from_name(const char *name)
     return ERR_INVALID;
 }
 
-int fault_set(struct fault *f, int err, const char *format, ...)
+int(fault_set)(struct fault *f, int err, const char *format, ...)
 {
     if (f) {
         va_list args;

@@ -59,4 +59,14 @@ int err_from_name(const char *name); /* the code with this wire name; 0 for "ok"
 /* Fills *f (when not NULL) and returns err, so that a check reads: return fault_set(f, ERR_X, "what, where, why", ...). */
 int fault_set(struct fault *f, int err, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+#ifdef __clang_analyzer__ /* sees one file at a time, and must be told what a fault holds afterwards */
+static inline int fault_known(struct fault *f, int err)
+{
+    if (f)
+        f->err = err;
+    return err;
+}
+#define fault_set(f, err, ...) (fault_set(f, err, __VA_ARGS__), fault_known(f, err))
+#endif
+
 #endif

@@ -15,6 +15,6 @@ extern const char attnd_builtin_yaml[], attnd_builtin_yaml_end[];
 
 const char *config_builtin_yaml(size_t *bytes)
 {
-    *bytes = (size_t)(attnd_builtin_yaml_end - attnd_builtin_yaml);
+    *bytes = (size_t)((uintptr_t)attnd_builtin_yaml_end - (uintptr_t)attnd_builtin_yaml);
     return attnd_builtin_yaml;
 }

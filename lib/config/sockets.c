@@ -122,7 +122,7 @@ static bool is_wildcard(const char *endpoint)
 
 void check_endpoints(struct reader *r)
 {
-    for (size_t a = 0; a < N_SOCKETS * CONFIG_ENDPOINTS_MAX; a++)
+    for (size_t a = 0; a < (size_t)N_SOCKETS * CONFIG_ENDPOINTS_MAX; a++)
         for (size_t b = 0; b < a; b++) {
             size_t sa = a / CONFIG_ENDPOINTS_MAX, ia = a % CONFIG_ENDPOINTS_MAX;
             size_t sb = b / CONFIG_ENDPOINTS_MAX, ib = b % CONFIG_ENDPOINTS_MAX;

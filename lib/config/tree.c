@@ -176,6 +176,7 @@ static void build_entries(struct builder *b, struct node *node, const struct pla
         }
         if (event.type == YAML_SEQUENCE_END_EVENT) {
             yaml_event_delete(&event);
+            free(key);
             return;
         }
         if (n == TREE_ENTRIES_MAX)

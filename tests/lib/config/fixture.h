@@ -12,7 +12,7 @@ struct messages {
     char text[MESSAGES_MAX][MESSAGE_MAX];
 };
 
-void collect_message(void *messages, const char *text);
+void collect_message(void *context, const char *text); /* context: struct messages */
 
 /* Knows the policies full, window and two_cache and the settings window_tokens (0 to 4096, or a pair), storage (f32, bf16) and
  * a few more; refuses two_cache for softmax. */
