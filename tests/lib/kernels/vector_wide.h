@@ -39,7 +39,9 @@ INLINE vi v_set1_bits(int32_t x)
 
 INLINE vf v_load(const float *p)
 {
-    LANES(vf, p[l]);
+    vf y;
+    memcpy(&y, p, sizeof y);
+    return y;
 }
 
 INLINE void v_store(float *p, vf x)
