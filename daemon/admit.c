@@ -1,6 +1,7 @@
 #include "daemon/admit.h"
 
 #include "daemon/egress.h"
+#include "daemon/ingress.h"
 
 #include <stdlib.h>
 
@@ -301,6 +302,7 @@ static void submit(struct gateway *gateway, struct message *message, struct mess
     if (part->wire.flags & WIRE_APPEND)
         atomic_fetch_add(&gateway->counters.tokens, part->wire.n_tokens);
     atomic_fetch_add(&message->running, 1);
+    part->part->alone = gateway->in_flight == 1 && message->n_parts == 1 && !ingress_waiting(gateway);
     engine_submit(gateway->engine, part->part);
 }
 

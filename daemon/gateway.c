@@ -70,11 +70,7 @@ static void wait(struct gateway *gateway)
 {
     uint64_t give_up = clock_ns() + (uint64_t)(gateway->config->spin_seconds * 1e9);
     while (gateway->in_flight && clock_ns() < give_up) {
-        if (atomic_load(&gateway->any_done))
-            return;
-        int events = 0;
-        size_t size = sizeof events;
-        if (zmq_getsockopt(gateway->ingest, ZMQ_EVENTS, &events, &size) == 0 && events & ZMQ_POLLIN)
+        if (atomic_load(&gateway->any_done) || ingress_waiting(gateway))
             return;
         sched_yield();
     }

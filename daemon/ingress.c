@@ -83,6 +83,13 @@ static void take_data(struct gateway *gateway, struct message *message)
         free(parts);
 }
 
+bool ingress_waiting(struct gateway *gateway)
+{
+    int events = 0;
+    size_t size = sizeof events;
+    return zmq_getsockopt(gateway->ingest, ZMQ_EVENTS, &events, &size) == 0 && events & ZMQ_POLLIN;
+}
+
 bool ingress_receive(struct gateway *gateway)
 {
     struct message *message = message_create(0);

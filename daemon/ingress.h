@@ -10,4 +10,7 @@
 /* Takes one message if there is one; false when there is none. */
 bool ingress_receive(struct gateway *gateway);
 
+/* Whether another message is there already. */
+bool ingress_waiting(struct gateway *gateway);
+
 #endif

@@ -59,6 +59,7 @@ static int step_local(struct attention_service *service, uint32_t layer, size_t 
         part->value[i] = value[i];
     }
     part->out = out;
+    part->alone = true;
     err = engine_check_part(part, fault);
     if (!err) {
         l->done = false;

@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Multiply-adds that are done sooner than a sleeping thread wakes. */
+static const double SMALL_WORK = 600e3;
+
 struct engine {
     const struct kernels *kernels;
     engine_done *done;
@@ -19,6 +22,8 @@ struct engine {
     struct profile *profile; /* of the configuration, copied */
     size_t n_profiles;
     _Atomic(struct engine_profile *) opened; /* newest first; only grows */
+
+    struct worker guest; /* the submitting thread's, for small parts that run there */
 
     pthread_mutex_t lock; /* in_flight */
     pthread_cond_t idle;
@@ -79,6 +84,7 @@ void engine_destroy(struct engine *engine)
         next = p->next;
         free(p);
     }
+    worker_free(&engine->guest);
     free(engine->profile);
     pthread_mutex_destroy(&engine->lock);
     pthread_cond_destroy(&engine->idle);
@@ -233,6 +239,19 @@ static void remember(float *largest, float x)
         *largest = x;
 }
 
+/* Whether a part is a few microseconds of work: multiply-adds, from what the heads' caches take. */
+static bool is_small(const struct part *part)
+{
+    const struct engine_stream *stream = part->stream;
+    const struct shape *s = &stream->shape;
+    double width = (double)(s->key_dim + s->value_dim), work = 0;
+    for (size_t h = 0; h < s->kv_heads; h++) {
+        double rows = (double)atomic_load(&stream->layer[part->layer].head[h].cache->account.allocated) / (2 * width);
+        work += s->kind[part->layer] == ATTENTION_TENSOR ? rows * rows / 4 : rows;
+    }
+    return work * width * (double)(s->heads / s->kv_heads) * (double)part->n_tokens <= SMALL_WORK;
+}
+
 void engine_submit(struct engine *engine, struct part *part)
 {
     struct engine_stream *stream = part->stream;
@@ -256,6 +275,7 @@ void engine_submit(struct engine *engine, struct part *part)
     pthread_mutex_unlock(&engine->lock);
     for (size_t h = 0; h < n; h++)
         part->task[h] = (struct head_task){.part = part, .head = &l->head[h]};
+    bool here = part->alone && is_small(part);
     for (size_t p = 0; p < engine->n_pools; p++) { /* one hand-over per pool */
         struct head_task *first = NULL, **end = &first;
         for (size_t h = 0; h < n; h++)
@@ -263,7 +283,7 @@ void engine_submit(struct engine *engine, struct part *part)
                 *end = &part->task[h];
                 end = &part->task[h].next;
             }
-        if (first)
+        if (first && !(here && pool_run_here(engine->pool[p], first, &engine->guest)))
             pool_submit(engine->pool[p], first);
     }
 }

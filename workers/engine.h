@@ -34,6 +34,7 @@ struct part {
     const void *key[2], *value[2]; /* (n_tokens, Hkv, d | e) */
     float *out;                    /* (n_tokens, H, e) */
     float *lse;                    /* (n_tokens, H); with PART_PARTIAL */
+    bool alone;                    /* nothing else is waiting: a small part may run on the submitting thread */
     void *owner;                   /* the caller's */
 
     float key_magnitude[2], value_magnitude[2]; /* filled by engine_check_part: the largest, appended ones only */
@@ -86,7 +87,7 @@ void part_destroy(struct part *part);
 /* For the pools: one more head of the part is done; the last one reports the part. */
 void part_head_done(struct part *part);
 
-/* Hands a part to the pools. Never fails: everything was checked before. */
+/* Hands a part to the pools. Never fails: everything was checked before. `done` may be called before it returns. */
 void engine_submit(struct engine *engine, struct part *part);
 
 /* Waits until nothing is queued or running. */

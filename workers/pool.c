@@ -197,6 +197,31 @@ static void run_turn(struct worker *worker, struct head *head)
     part_head_done(part); /* head and part may be gone after this */
 }
 
+bool pool_run_here(struct pool *pool, struct head_task *first, struct worker *guest)
+{
+    size_t n_tasks = 0;
+    pthread_mutex_lock(&pool->lock);
+    bool here = pool->sleepers == pool->threads && !pool->ready_first;
+    for (const struct head_task *task = first; task && here; task = task->next, n_tasks++)
+        here = !task->head->in_turn;
+    for (struct head_task *task = first; task && here; task = task->next) {
+        task->head->in_turn = true;
+        task->head->first = task->head->last = task;
+    }
+    if (here)
+        atomic_fetch_add(&pool->totals.queued, n_tasks);
+    pthread_mutex_unlock(&pool->lock);
+    if (!here)
+        return false;
+    guest->pool = pool;
+    for (struct head_task *task = first, *next; task; task = next) {
+        next = task->next;
+        task->next = NULL; /* in a FIFO it would be the head's next task */
+        run_turn(guest, task->head);
+    }
+    return true;
+}
+
 /* Waits for a head or a fork; false when the pool stops. */
 static bool next_work(struct pool *pool, struct head **head, struct fork **fork)
 {
@@ -229,6 +254,14 @@ static void pin(const struct pool *pool, size_t thread)
     sched_setaffinity(0, sizeof set, &set); /* config checked that the CPU exists; if it went away, run unpinned */
 }
 
+void worker_free(struct worker *worker)
+{
+    scratch_free(&worker->input);
+    scratch_free(&worker->shared);
+    scratch_free(&worker->scratch);
+    scratch_free(&worker->audit);
+}
+
 static void team_member(struct pool *pool, size_t thread, size_t team_size)
 {
     struct worker worker = {.pool = pool};
@@ -246,10 +279,7 @@ static void team_member(struct pool *pool, size_t thread, size_t team_size)
         else
             help(&worker, fork);
     }
-    scratch_free(&worker.input);
-    scratch_free(&worker.shared);
-    scratch_free(&worker.scratch);
-    scratch_free(&worker.audit);
+    worker_free(&worker);
 }
 
 static void *team(void *context)

@@ -39,8 +39,14 @@ typedef void pool_run(struct worker *worker, struct head_task *task);
 int pool_create(struct pool **out, const struct config_pool *config, double spin_seconds, pool_run *run, struct fault *fault);
 void pool_destroy(struct pool *pool); /* the inbox must be empty; NULL is allowed */
 
+void worker_free(struct worker *worker);
+
 /* Hands tasks (linked by next) to the heads' FIFOs, in order. All heads belong to this pool. */
 void pool_submit(struct pool *pool, struct head_task *first);
+
+/* The same, on the calling thread, when every thread of the team sleeps and none of the heads has anything under way: false, and
+ * nothing happened, otherwise. For a few microseconds of work that nobody else could do sooner: it saves the wake-ups. */
+bool pool_run_here(struct pool *pool, struct head_task *first, struct worker *guest);
 
 /* Runs a whole plan: its units on this thread and on idle ones of the team, then its finish. Within a turn. ERR_NO_MEMORY. */
 int pool_attend(struct worker *worker, const struct attend *attend);
