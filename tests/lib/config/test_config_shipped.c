@@ -109,6 +109,8 @@ static void attnd_yaml_explains_every_policy_and_setting(void)
     size_t bytes;
     const char *text = config_builtin_yaml(&bytes);
     for (size_t i = 0; cache_table[i]; i++) {
+        if (!strstr(text, cache_table[i]->name))
+            printf("\n  not mentioned: policy %s", cache_table[i]->name);
         CU_ASSERT_PTR_NOT_NULL(strstr(text, cache_table[i]->name));
         for (size_t k = 0; k < cache_table[i]->n_keys; k++) {
             if (!strstr(text, cache_table[i]->keys[k].name))
