@@ -1,6 +1,7 @@
 /* Profiles: named lists of rules; the first rule that matches a head says its policy and settings. */
 #include "config/section.h"
 
+#include "base/word.h"
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,7 +113,7 @@ static const char *nearby_rule_key(const char *word)
     const char *names[sizeof rule_fields / sizeof *rule_fields];
     for (size_t i = 0; i < rule_section.n; i++)
         names[i] = rule_fields[i].key.name;
-    return closest_word(word, names, rule_section.n);
+    return word_closest(word, names, rule_section.n);
 }
 
 static void report_setting(struct reader *r, const struct setting *s, const struct place *place, const char *reason)

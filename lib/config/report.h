@@ -26,8 +26,4 @@ struct place place_name(const struct place *parent, const char *name);
 void report_error(struct reporter *r, int line, const struct place *place, const char *key, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 
-/* The candidate that differs from word by so little that it was probably meant, or NULL: at most two letters changed, added,
- * left out or swapped with their neighbour, one in short words. */
-const char *closest_word(const char *word, const char *const *candidates, size_t n);
-
 #endif

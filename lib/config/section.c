@@ -1,5 +1,6 @@
 #include "config/section.h"
 
+#include "base/word.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,7 +85,7 @@ static void refuse_key(struct reader *r, const struct node *node, const struct p
     const char *names[FIELDS_MAX];
     for (size_t i = 0; i < section->n; i++)
         names[i] = section->field[i].key.name;
-    const char *meant = closest_word(node->key, names, section->n);
+    const char *meant = word_closest(node->key, names, section->n);
     if (meant)
         report_error(&r->reporter, node->line, place, NULL, "unknown key; did you mean %s?", meant);
     else

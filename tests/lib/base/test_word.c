@@ -1,10 +1,10 @@
-#include "config/report.h"
+#include "base/word.h"
 #include "tests/test.h"
 
 static const char *meant(const char *word)
 {
     static const char *const keys[] = {"threads", "heads", "cpus", "name", "isa"};
-    const char *found = closest_word(word, keys, sizeof keys / sizeof *keys);
+    const char *found = word_closest(word, keys, sizeof keys / sizeof *keys);
     return found ? found : "(none)";
 }
 
@@ -32,9 +32,9 @@ static void anything_further_off_is_not_guessed(void)
 static void the_nearest_of_several_wins(void)
 {
     static const char *const keys[] = {"beads", "heads", "head"};
-    CU_ASSERT_STRING_EQUAL(closest_word("hesd", keys, 3), "head");
-    CU_ASSERT_STRING_EQUAL(closest_word("headz", keys, 3), "heads");
+    CU_ASSERT_STRING_EQUAL(word_closest("hesd", keys, 3), "head");
+    CU_ASSERT_STRING_EQUAL(word_closest("headz", keys, 3), "heads");
 }
 
-TEST_SUITE("lib/config/words", TEST(a_slip_of_one_or_two_letters_is_understood), TEST(anything_further_off_is_not_guessed),
+TEST_SUITE("lib/base/word", TEST(a_slip_of_one_or_two_letters_is_understood), TEST(anything_further_off_is_not_guessed),
            TEST(the_nearest_of_several_wins))
