@@ -11,6 +11,7 @@ enum { MLP_TOKENS = 256 };
 struct lm_forward {
     const struct lm_model *model;
     struct attention_service *service;
+    struct lm_team *team;
     size_t position;          /* tokens of the open stream so far */
     size_t room;              /* tokens that the arrays below hold */
     float *memory;            /* all of them */
@@ -71,12 +72,19 @@ int lm_forward_create(struct lm_forward **out, const struct lm_model *model, str
                       struct fault *fault)
 {
     *out = calloc(1, sizeof **out);
-    if (!*out)
-        return fault_set(fault, ERR_NO_MEMORY, "the forward pass");
+    if (!*out) {
+        fault_set(fault, ERR_NO_MEMORY, "the forward pass");
+        return ERR_NO_MEMORY;
+    }
     (*out)->model = model;
     (*out)->service = service;
     lm_ops_start();
-    return 0;
+    int err = lm_team_create(&(*out)->team, 0, fault);
+    if (err) {
+        lm_forward_destroy(*out);
+        *out = NULL;
+    }
+    return err;
 }
 
 void lm_forward_destroy(struct lm_forward *f)
@@ -85,6 +93,7 @@ void lm_forward_destroy(struct lm_forward *f)
         return;
     if (f->service->is_open)
         service_close(f->service, NULL, NULL);
+    lm_team_destroy(f->team);
     free(f->memory);
     free(f);
 }
@@ -114,12 +123,12 @@ static int attend(struct lm_forward *f, uint32_t index, size_t n, struct fault *
     const struct lm_layer *l = &f->model->layer[index];
     const enum attention_kind kind = (enum attention_kind)c->kind[index];
     const size_t d = c->head_dim;
-    lm_product(&l->q, f->h, n, f->q);
+    lm_product(f->team, &l->q, f->h, n, f->q);
     if (l->q_norm)
         lm_rms_norm(f->q, n * c->heads, d, l->q_norm, c->rms_eps, f->q);
     for (size_t i = 0; i < attention_streams(kind); i++) {
-        lm_product(&l->key[i], f->h, n, f->key[i]);
-        lm_product(&l->value[i], f->h, n, f->value[i]);
+        lm_product(f->team, &l->key[i], f->h, n, f->key[i]);
+        lm_product(f->team, &l->value[i], f->h, n, f->value[i]);
         if (l->key_norm[i])
             lm_rms_norm(f->key[i], n * c->kv_heads, d, l->key_norm[i], c->rms_eps, f->key[i]);
     }
@@ -130,7 +139,7 @@ static int attend(struct lm_forward *f, uint32_t index, size_t n, struct fault *
     const float *const key[2] = {f->key[0], f->key[1]}, *const value[2] = {f->value[0], f->value[1]};
     int err = service_step(f->service, index, n, f->q, key, value, f->out, fault);
     if (!err)
-        lm_product(&l->o, f->out, n, f->h);
+        lm_product(f->team, &l->o, f->out, n, f->h);
     return err;
 }
 
@@ -141,10 +150,10 @@ static void mlp(struct lm_forward *f, const struct lm_layer *l, size_t n)
     for (size_t t = 0; t < n; t += MLP_TOKENS) {
         const size_t m = mlp_tokens(n - t);
         float *h = f->h + t * D;
-        lm_product(&l->gate, h, m, f->gate);
-        lm_product(&l->up, h, m, f->up);
+        lm_product(f->team, &l->gate, h, m, f->gate);
+        lm_product(f->team, &l->up, h, m, f->up);
         lm_silu_gate(f->gate, f->up, m * M);
-        lm_product(&l->down, f->gate, m, h);
+        lm_product(f->team, &l->down, f->gate, m, h);
     }
 }
 
@@ -181,5 +190,5 @@ int lm_forward_run(struct lm_forward *f, const uint32_t *ids, size_t n, const fl
 
 void lm_forward_logits(const struct lm_forward *f, const float *hidden, size_t n, float *logits)
 {
-    lm_product(&f->model->head, hidden, n, logits);
+    lm_product(f->team, &f->model->head, hidden, n, logits);
 }

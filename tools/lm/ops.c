@@ -15,33 +15,40 @@ void lm_ops_start(void)
     openblas_set_num_threads(1);
 }
 
-/* Tokens [t, t + n) and outputs [o, o + m) of the product. */
-static void product_tile(const struct lm_linear *l, const float *x, size_t t, size_t n, size_t o, size_t m, float *y)
+struct product {
+    const struct lm_linear *linear;
+    const float *x;
+    size_t n_tokens, tile_rows;
+    float *y;
+};
+
+/* One tile: up to TILE_TOKENS tokens, up to TILE_OUTPUTS outputs. */
+static void product_tile(void *context, size_t i)
 {
-    const float *w = l->w + o * l->n_in, *in = x + t * l->n_in;
-    float *out = y + t * l->n_out + o;
+    const struct product *p = context;
+    const struct lm_linear *l = p->linear;
+    const size_t t = i % p->tile_rows * TILE_TOKENS, o = i / p->tile_rows * TILE_OUTPUTS;
+    const size_t n = p->n_tokens - t < TILE_TOKENS ? p->n_tokens - t : TILE_TOKENS;
+    const size_t m = l->n_out - o < TILE_OUTPUTS ? l->n_out - o : TILE_OUTPUTS;
+    const float *w = l->w + o * l->n_in, *in = p->x + t * l->n_in;
+    float *out = p->y + t * l->n_out + o;
     if (n == 1)
         cblas_sgemv(CblasRowMajor, CblasNoTrans, (blasint)m, (blasint)l->n_in, 1, w, (blasint)l->n_in, in, 1, 0, out, 1);
     else
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)n, (blasint)m, (blasint)l->n_in, 1, in, (blasint)l->n_in,
                     w, (blasint)l->n_in, 0, out, (blasint)l->n_out);
-    for (size_t i = 0; l->bias && i < n; i++)
-        for (size_t j = 0; j < m; j++)
-            out[i * l->n_out + j] += l->bias[o + j];
+    for (size_t r = 0; l->bias && r < n; r++)
+        for (size_t c = 0; c < m; c++)
+            out[r * l->n_out + c] += l->bias[o + c];
 }
 
-void lm_product(const struct lm_linear *linear, const float *x, size_t n_tokens, float *y)
+void lm_product(struct lm_team *team, const struct lm_linear *linear, const float *x, size_t n_tokens, float *y)
 {
-    const size_t tile_rows = (n_tokens + TILE_TOKENS - 1) / TILE_TOKENS,
-                 tile_columns = (linear->n_out + TILE_OUTPUTS - 1) / TILE_OUTPUTS;
+    const size_t tile_rows = (n_tokens + TILE_TOKENS - 1) / TILE_TOKENS;
+    const size_t tile_columns = (linear->n_out + TILE_OUTPUTS - 1) / TILE_OUTPUTS;
     const double work = (double)n_tokens * (double)linear->n_in * (double)linear->n_out;
-#pragma omp parallel for schedule(dynamic) if (work >= parallel_from && tile_rows * tile_columns > 1)
-    for (size_t i = 0; i < tile_rows * tile_columns; i++) {
-        const size_t t = i % tile_rows * TILE_TOKENS, o = i / tile_rows * TILE_OUTPUTS;
-        const size_t n = n_tokens - t < TILE_TOKENS ? n_tokens - t : TILE_TOKENS;
-        const size_t m = linear->n_out - o < TILE_OUTPUTS ? linear->n_out - o : TILE_OUTPUTS;
-        product_tile(linear, x, t, n, o, m, y);
-    }
+    struct product p = {.linear = linear, .x = x, .n_tokens = n_tokens, .tile_rows = tile_rows, .y = y};
+    lm_team_run(work >= parallel_from ? team : NULL, tile_rows * tile_columns, product_tile, &p);
 }
 
 void lm_rms_norm(const float *x, size_t n, size_t width, const float *gain, double eps, float *y)

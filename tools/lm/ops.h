@@ -1,16 +1,17 @@
 /* What a transformer computes beside attention, on arrays of f32 with one token after the other.
- * Threads: pure functions; lm_product uses OpenMP for large products. Nothing may alias but where it says so. Results do not
+ * Threads: pure functions. Nothing may alias but where it says so. Results do not
  * depend on the number of threads: products are cut at constant places. */
 #ifndef ATTND_TOOLS_LM_OPS_H
 #define ATTND_TOOLS_LM_OPS_H
 
 #include "tools/lm/model.h"
+#include "tools/lm/team.h"
 
 /* OpenBLAS itself stays at one thread; to be called before the first product. */
 void lm_ops_start(void);
 
-/* y (T, n_out) = x (T, n_in) w^T + bias. */
-void lm_product(const struct lm_linear *linear, const float *x, size_t n_tokens, float *y);
+/* y (T, n_out) = x (T, n_in) w^T + bias. Large products are shared out over team (NULL: this thread). */
+void lm_product(struct lm_team *team, const struct lm_linear *linear, const float *x, size_t n_tokens, float *y);
 
 /* y_t = x_t / sqrt(mean(x_t^2) + eps) * gain, over n rows of width numbers. y may be x. */
 void lm_rms_norm(const float *x, size_t n, size_t width, const float *gain, double eps, float *y);

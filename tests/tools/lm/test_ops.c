@@ -4,6 +4,7 @@
 #include "tools/lm/ops.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 /* Sizes around the tiles' borders, and one large enough for several threads. */
@@ -11,7 +12,9 @@ static void products_match_float64_at_every_size(void)
 {
     static const size_t size[][3] = {{1, 1, 1},    {1, 7, 513},    {2, 33, 5},     {63, 8, 512},
                                      {64, 9, 511}, {65, 16, 1030}, {1, 300, 9000}, {130, 90, 700}};
+    struct lm_team *team;
     lm_ops_start();
+    CU_ASSERT_EQUAL_FATAL(lm_team_create(&team, 3, NULL), 0);
     for (size_t k = 0; k < sizeof size / sizeof *size; k++) {
         const size_t n = size[k][0], n_in = size[k][1], n_out = size[k][2];
         float *x = support_array(n * n_in, sizeof *x), *w = support_array(n_in * n_out, sizeof *w);
@@ -22,7 +25,7 @@ static void products_match_float64_at_every_size(void)
         for (int with_bias = 0; with_bias < 2; with_bias++) {
             const struct lm_linear linear = {n_in, n_out, w, with_bias ? bias : NULL};
             double worst = 0;
-            lm_product(&linear, x, n, y);
+            lm_product(with_bias ? team : NULL, &linear, x, n, y);
             for (size_t t = 0; t < n; t++)
                 for (size_t o = 0; o < n_out; o++) {
                     double sum = with_bias ? bias[o] : 0;
@@ -37,6 +40,47 @@ static void products_match_float64_at_every_size(void)
         free(y);
         free(bias);
     }
+    lm_team_destroy(team);
+}
+
+static void products_have_the_same_bits_for_every_number_of_threads(void)
+{
+    enum { TOKENS = 200, IN = 96, OUT = 1100 };
+    static float x[TOKENS * IN], w[OUT * IN], alone[TOKENS * OUT], shared[TOKENS * OUT];
+    const struct lm_linear linear = {IN, OUT, w, NULL};
+    support_fill(x, sizeof x / sizeof *x, 1, 1);
+    support_fill(w, sizeof w / sizeof *w, 1, 2);
+    lm_ops_start();
+    lm_product(NULL, &linear, x, TOKENS, alone);
+    for (size_t n_threads = 1; n_threads <= 4; n_threads++) {
+        struct lm_team *team;
+        CU_ASSERT_EQUAL_FATAL(lm_team_create(&team, n_threads, NULL), 0);
+        lm_product(team, &linear, x, TOKENS, shared);
+        CU_ASSERT(support_same(alone, shared, sizeof shared / sizeof *shared));
+        lm_team_destroy(team);
+    }
+}
+
+static void count_item(void *context, size_t i)
+{
+    atomic_uint *count = context;
+    atomic_fetch_add(&count[i], 1);
+}
+
+static void a_team_does_each_item_once_job_after_job(void)
+{
+    atomic_uint count[50];
+    struct lm_team *team;
+    CU_ASSERT_EQUAL_FATAL(lm_team_create(&team, 4, NULL), 0);
+    for (unsigned job = 1; job <= 300; job++) {
+        const size_t n = job % 50;
+        for (size_t i = 0; i < 50; i++)
+            atomic_init(&count[i], 0);
+        lm_team_run(team, n, count_item, count);
+        for (size_t i = 0; i < 50; i++)
+            CU_ASSERT_EQUAL(atomic_load(&count[i]), i < n);
+    }
+    lm_team_destroy(team);
 }
 
 static void a_norm_divides_by_the_root_of_the_mean_square(void)
@@ -132,7 +176,8 @@ static void silu_gates_without_overflow(void)
     ASSERT_NEAR(gate[4], 0, 1e-30);
 }
 
-TEST_SUITE("tools/lm/ops", TEST(products_match_float64_at_every_size), TEST(a_norm_divides_by_the_root_of_the_mean_square),
-           TEST(a_norm_of_zeros_is_zero), TEST(rotary_turns_the_halves_against_each_other),
-           TEST(rotary_keeps_scores_of_equal_distance), TEST(llama3_scaling_leaves_short_waves_and_slows_long_ones),
-           TEST(silu_gates_without_overflow))
+TEST_SUITE("tools/lm/ops", TEST(products_match_float64_at_every_size),
+           TEST(products_have_the_same_bits_for_every_number_of_threads), TEST(a_team_does_each_item_once_job_after_job),
+           TEST(a_norm_divides_by_the_root_of_the_mean_square), TEST(a_norm_of_zeros_is_zero),
+           TEST(rotary_turns_the_halves_against_each_other), TEST(rotary_keeps_scores_of_equal_distance),
+           TEST(llama3_scaling_leaves_short_waves_and_slows_long_ones), TEST(silu_gates_without_overflow))
