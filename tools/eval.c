@@ -1,9 +1,9 @@
 /* attn eval: traces x policies x budgets, each run through the daemon's engine in this process: bytes, times, errors. */
+#include "tools/eval/contenders.h"
 #include "tools/eval/figures.h"
 #include "tools/eval/table.h"
 #include "tools/eval/trace.h"
-
-#include "tools/command.h"
+#include "tools/eval/words.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -12,14 +12,6 @@
 #include <unistd.h>
 
 static const char WHO[] = "attn eval";
-
-enum { LIST_MAX = 64 };
-
-struct list { /* words of a comma-separated option */
-    char *text;
-    const char *item[LIST_MAX];
-    size_t n;
-};
 
 struct eval_options {
     const char *trace; /* only for the help: traces are taken out before */
@@ -35,7 +27,8 @@ static const struct command_option option_table[] = {
      "safetensors with layer.L.q, .k, .v or .q, .k1, .v1, .k2, .v2 (required)"},
     {"--policies", "NAME,...", OPTION_TEXT, AT(policies), 0, 0, false, "or all (the default): every policy that fits a trace"},
     {"--budgets", "SHARE,...", OPTION_TEXT, AT(budgets), 0, 0, false, "of the full cache in bf16 (default 1/2,1/4,1/8,1/16)"},
-    {"--storage", "NAME,...", OPTION_TEXT, AT(storage), 0, 0, false, "of keys and values under --policies (default f32)"},
+    {"--storage", "NAME,...", OPTION_TEXT, AT(storage), 0, 0, false,
+     "of keys and values under --policies, or all (default f32)"},
     {"--config", "YAML", OPTION_TEXT, AT(config), 0, 0, false, "a configuration with profiles; its pools count too"},
     {"--profiles", "NAME,...", OPTION_TEXT, AT(profiles), 0, 0, false, "profiles of the configuration, run as they are"},
     {"--batch", "N", OPTION_COUNT, AT(batch), 1, 4096, false, "tokens sent at a time (default 1: decoding)"},
@@ -52,8 +45,7 @@ static const char HELP[] =
 /* Everything of one run. */
 struct eval {
     struct eval_options options;
-    struct list policies, budgets, storages, profiles;
-    double share[LIST_MAX]; /* of budgets */
+    struct words policies, budgets, storages, profiles;
     struct trial *trial;
     json_t *rows, *left_out;
     struct result *result; /* (n_results) */
@@ -64,18 +56,6 @@ struct eval {
     struct reference reference;
     char doing[256];
 };
-
-static int split(struct list *list, const char *text, const char *option)
-{
-    list->n = 0;
-    list->text = strdup(text);
-    for (char *rest = list->text, *word; rest && (word = strsep(&rest, ","));) {
-        if (!*word || list->n == LIST_MAX)
-            return command_usage(WHO, "%s takes 1 to %d names, separated by commas, not '%s'", option, LIST_MAX, text);
-        list->item[list->n++] = word;
-    }
-    return COMMAND_GO_ON;
-}
 
 /* ---- progress, and an end on Ctrl-C */
 
@@ -197,62 +177,25 @@ static int run_one(struct eval *v, const char *name, const char *storage, const 
     return 0;
 }
 
-/* A policy at every storage and budget. */
-static int run_policy(struct eval *v, const struct cache_ops *ops, struct fault *fault)
-{
-    char profile[160];
-    int err = 0;
-    for (size_t s = 0; s < v->storages.n && !err; s++) {
-        const char *storage = v->storages.item[s];
-        if (!ops->takes_budget) {
-            snprintf(profile, sizeof profile, TRIAL_POLICY "%s,storage=%s", ops->name, storage);
-            err = run_one(v, ops->name, storage, "", 0, profile, fault);
-            continue;
-        }
-        for (size_t b = 0; b < v->budgets.n && !err; b++) {
-            snprintf(profile, sizeof profile, TRIAL_POLICY "%s,storage=%s,budget_fraction=%.17g", ops->name, storage,
-                     v->share[b]);
-            err = run_one(v, ops->name, storage, v->budgets.item[b], v->share[b], profile, fault);
-        }
-    }
-    return err;
-}
-
-/* Whether a policy, with the companions that its profile would name, serves every layer, and itself at least one. */
-static bool fits(const struct cache_ops *ops, unsigned kinds)
-{
-    unsigned served = 0;
-    if (!(ops->kinds & kinds))
-        return false;
-    for (int hop = 0; ops && hop < N_ATTENTION; hop++) {
-        served |= ops->kinds;
-        ops = ops->companion ? cache_find(ops->companion) : NULL;
-    }
-    return (kinds & ~served) == 0;
-}
-
 static int run_trace(struct eval *v, const char *path, struct fault *fault)
 {
     v->path = path;
     int err = trace_load(&v->trace, path, fault);
+    unsigned kinds = trace_kinds(&v->trace);
     if (!err) {
         snprintf(v->doing, sizeof v->doing, "%.60s: full attention in float64, blocks", path);
         err = reference_compute(&v->reference, &v->trace, v->trace.n_tokens / 2, still_measuring, v, fault);
     }
-    unsigned kinds = trace_kinds(&v->trace);
-    for (size_t i = 0; i < v->policies.n && !err; i++) {
-        if (strcmp(v->policies.item[i], "all") == 0) {
-            for (size_t p = 0; cache_table[p] && !err; p++)
-                if (fits(cache_table[p], kinds))
-                    err = run_policy(v, cache_table[p], fault);
-            continue;
-        }
-        const struct cache_ops *ops = cache_find(v->policies.item[i]);
-        if (fits(ops, kinds))
-            err = run_policy(v, ops, fault);
-        else
-            leave_out(v, ops->name, "", "it does not serve this trace's kind of attention");
-    }
+    struct contenders list = {0};
+    if (!err)
+        err = contenders_list(&list, kinds, &v->policies, &v->storages, &v->budgets, "", fault);
+    for (size_t i = 0; i < list.n && !err; i++)
+        err = run_one(v, list.item[i].ops->name, list.item[i].storage->name, list.item[i].budget_text, list.item[i].budget,
+                      list.item[i].profile, fault);
+    contenders_free(&list);
+    for (size_t p = 0; cache_table[p] && !err; p++)
+        if (words_have(&v->policies, cache_table[p]->name) && !contender_fits(cache_table[p], kinds))
+            leave_out(v, cache_table[p]->name, "", "it does not serve this trace's kind of attention");
     for (size_t i = 0; i < v->profiles.n && !err; i++)
         err = run_one(v, v->profiles.item[i], "", "", 0, v->profiles.item[i], fault);
     reference_free(&v->reference);
@@ -262,42 +205,17 @@ static int run_trace(struct eval *v, const char *path, struct fault *fault)
 
 /* ---- what is asked for */
 
-static int read_budgets(struct eval *v)
-{
-    for (size_t i = 0; i < v->budgets.n; i++) {
-        char *end, *slash = NULL;
-        double x = strtod(v->budgets.item[i], &end), by = 1;
-        if (*end == '/') {
-            slash = end + 1;
-            by = strtod(slash, &end);
-        }
-        v->share[i] = x / by;
-        if (end == v->budgets.item[i] || end == slash || *end || !(v->share[i] > 0 && v->share[i] <= 16))
-            return command_usage(WHO, "--budgets takes shares such as 1/8 or 0.125, more than 0 and at most 16, not '%s'",
-                                 v->budgets.item[i]);
-    }
-    return COMMAND_GO_ON;
-}
-
 static int read_lists(struct eval *v)
 {
     const struct eval_options *o = &v->options;
     const char *policies = o->policies ? o->policies : o->profiles ? NULL : "all";
-    int code = policies ? split(&v->policies, policies, "--policies") : COMMAND_GO_ON;
+    int code = policies ? words_policies(&v->policies, WHO, "--policies", policies) : COMMAND_GO_ON;
     if (code == COMMAND_GO_ON && o->profiles)
-        code = split(&v->profiles, o->profiles, "--profiles");
+        code = words_split(&v->profiles, WHO, "--profiles", o->profiles);
     if (code == COMMAND_GO_ON)
-        code = split(&v->storages, o->storage ? o->storage : "f32", "--storage");
+        code = words_storages(&v->storages, WHO, "--storage", o->storage ? o->storage : "f32");
     if (code == COMMAND_GO_ON)
-        code = split(&v->budgets, o->budgets ? o->budgets : "1/2,1/4,1/8,1/16", "--budgets");
-    if (code == COMMAND_GO_ON)
-        code = read_budgets(v);
-    for (size_t i = 0; code == COMMAND_GO_ON && i < v->policies.n; i++)
-        if (strcmp(v->policies.item[i], "all") != 0 && !cache_find(v->policies.item[i]))
-            code = command_usage(WHO, "there is no policy '%s'", v->policies.item[i]);
-    for (size_t i = 0; code == COMMAND_GO_ON && i < v->storages.n; i++)
-        if (!storage_find(v->storages.item[i]))
-            code = command_usage(WHO, "there is no storage '%s'", v->storages.item[i]);
+        code = words_shares(&v->budgets, WHO, "--budgets", o->budgets ? o->budgets : "1/2,1/4,1/8,1/16");
     return code;
 }
 
@@ -379,10 +297,10 @@ int command_eval(int argc, char **argv)
     json_decref(v.rows);
     json_decref(v.left_out);
     free(v.result);
-    free(v.policies.text);
-    free(v.budgets.text);
-    free(v.storages.text);
-    free(v.profiles.text);
+    words_free(&v.policies);
+    words_free(&v.budgets);
+    words_free(&v.storages);
+    words_free(&v.profiles);
     free(traces);
     return code;
 }

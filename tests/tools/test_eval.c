@@ -283,7 +283,7 @@ static void every_row_has_every_key(void)
         for (size_t k = 0; k < sizeof positive / sizeof *positive; k++)
             CU_ASSERT(answer_number(row(i), positive[k]) > 0);
         CU_ASSERT_STRING_EQUAL(answer_text(row(i), "trace"), f.path);
-        CU_ASSERT_STRING_EQUAL(answer_text(row(i), "key_storage"), i < 2 ? "bf16" : "f32");
+        CU_ASSERT_STRING_EQUAL(answer_text(row(i), "key_storage"), i < 2 ? "f32" : "bf16");
         CU_ASSERT_EQUAL(answer_number(row(i), "budget_fraction"), i % 2 ? 3.5 : 4);
         CU_ASSERT(answer_number(row(i), "kept_fraction") <= answer_number(row(i), "budget_fraction"));
     }
