@@ -183,11 +183,21 @@ static int append(struct drive *drive, size_t at, size_t n)
     return drive->cache->ops->append(drive->cache, &run);
 }
 
+static void observe(struct drive *drive, size_t at, size_t n)
+{
+    const struct tokens *t = drive->tokens;
+    struct attention_record record = {.first = at, .n_tokens = n, .q = t->q + at * t->group * t->d};
+    if (drive->cache->ops->observe)
+        drive->cache->ops->observe(drive->cache, &record);
+}
+
 int drive_append_within(struct drive *drive, size_t at, size_t n, size_t room)
 {
     struct page_account *account = &drive->cache->account;
     account->limit = account->allocated + room;
     int err = append(drive, at, n);
+    if (!err)
+        observe(drive, at, n);
     account->limit = 0;
     return err;
 }
@@ -208,6 +218,8 @@ void drive_run(struct drive *drive, size_t first, size_t n, size_t batch, float 
             check_invariants(drive);
             if (out)
                 attend(drive, at, 1, t->q + at * t->group * t->d, run, out + (at - first) * t->group * t->e);
+            observe(drive, at, run);
+            check_invariants(drive);
             at += run;
         }
     }

@@ -53,11 +53,11 @@ int drive_refusal(const struct tokens *tokens, const char *choice, uint64_t expe
 void drive_close(struct drive *drive);
 
 /* Appends tokens [first, first + n) in messages of `batch` tokens (0: random sizes up to 200) and attends with their queries.
- * out (n, group, e) by token, from token `first`; NULL: append only. After each run: the policy's own invariants, allocated
- * bytes within worst_bytes and within the budget. */
+ * out (n, group, e) by token, from token `first`; NULL: append only. A policy that observes gets the queries either way. After
+ * each run: the policy's own invariants, allocated bytes within worst_bytes and within the budget. */
 void drive_run(struct drive *drive, size_t first, size_t n, size_t batch, float *out);
 
-/* Appends one run, tokens [at, at + n), where the account has `room` more bytes: append's answer. */
+/* Appends one run, tokens [at, at + n), where the account has `room` more bytes, and lets it be observed: append's answer. */
 int drive_append_within(struct drive *drive, size_t at, size_t n, size_t room);
 
 /* The same queries again from where the cache stands: (n_tokens, group, d) to (n_tokens, group, e). */
