@@ -15,6 +15,7 @@ enum coin_lane {
     LANE_NORMALISER_P, /* product rows */
     LANE_VALUES_P,
     LANE_MERGE, /* + the normaliser's lane: clusters that merge. Ends below LANE_MERGE + LANE_VALUES_P + 1 */
+    LANE_RESERVOIR = LANE_MERGE + LANE_VALUES_P + 1, /* uniform's rows */
 };
 
 /* A bijection of 64-bit words that looks random. */

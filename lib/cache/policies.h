@@ -7,7 +7,12 @@
 #define POLICY_LIST(X)                                                                                                         \
     X(full)                                                                                                                    \
     X(window)                                                                                                                  \
-    X(two_cache)
+    X(two_cache)                                                                                                               \
+    X(uniform)                                                                                                                 \
+    X(h2o)                                                                                                                     \
+    X(tova)                                                                                                                    \
+    X(snapkv)                                                                                                                  \
+    X(keydiff)
 
 #define POLICY_DECLARE(name) extern const struct cache_ops policy_##name;
 POLICY_LIST(POLICY_DECLARE)

@@ -1,6 +1,7 @@
 #include "cache/rows.h"
 
 #include <assert.h>
+#include <stdbool.h>
 #include <string.h>
 
 /* Where the regions of a block begin, in bytes; `end` is the size of the page. */
@@ -150,6 +151,42 @@ void rows_copy(struct rows *to, size_t to_row, const struct rows *from, size_t f
         rows_weigh(to, format, to_row, rows_log_den(from, format)[from_row], rows_log_num(from, format)[from_row]);
     if (format->side_bytes)
         memmove(rows_side(to, format, to_row), rows_side_const(from, format, from_row), format->side_bytes);
+}
+
+/* A panel interleaves 32-bit units of its rows (kernels/storage.h): unit u of consecutive rows lies in one piece up to the
+ * panel's end. */
+static void move_keys(uint32_t *keys, size_t n_units, size_t to, size_t from, size_t n)
+{
+    for (size_t i = 0, m; i < n; i += m) {
+        size_t to_end = PANEL - (to + i) % PANEL, from_end = PANEL - (from + i) % PANEL;
+        m = n - i;
+        m = m < to_end ? m : to_end;
+        m = m < from_end ? m : from_end;
+        uint32_t *at = keys + (to + i) / PANEL * PANEL * n_units + (to + i) % PANEL;
+        const uint32_t *source = keys + (from + i) / PANEL * PANEL * n_units + (from + i) % PANEL;
+        for (size_t u = 0; u < n_units; u++)
+            memmove(at + u * PANEL, source + u * PANEL, m * sizeof *at);
+    }
+}
+
+void rows_move_down(struct rows *rows, const struct row_format *format, size_t to, size_t from, size_t n)
+{
+    assert(to <= from && from + n <= rows->capacity);
+    struct layout l = layout_of(format, rows->capacity);
+    bool plain = format->weights == ROWS_PLAIN && !format->side_bytes; /* then nothing new is touched */
+    char *bytes = own_bytes(rows, plain ? 0 : l.end);
+    const struct {
+        size_t start, width; /* bytes per row; 0: the block has none */
+    } regions[] = {{l.values, value_bytes(format)},
+                   {l.log_den, format->weights == ROWS_SPLIT ? sizeof(float) : 0},
+                   {l.log_num, format->weights != ROWS_PLAIN ? sizeof(float) : 0},
+                   {l.side, format->side_bytes}};
+    move_keys((void *)bytes, key_bytes(format) / sizeof(uint32_t), to, from, n);
+    for (size_t i = 0; i < sizeof regions / sizeof *regions; i++) {
+        char *region = bytes + regions[i].start;
+        size_t width = regions[i].width;
+        memmove(region + to * width, region + from * width, n * width);
+    }
 }
 
 void rows_weigh(struct rows *rows, const struct row_format *format, size_t row, float log_den, float log_num)

@@ -66,6 +66,9 @@ void rows_read_values(const struct rows *rows, const struct row_format *format, 
 void rows_copy(struct rows *to, size_t to_row, const struct rows *from, size_t from_row, const struct row_format *format,
                const struct kernels *kernels);
 
+/* Rows [from, from + n) to [to, to + n) of the same block, to <= from, bit by bit, with their weights and sides. */
+void rows_move_down(struct rows *rows, const struct row_format *format, size_t to, size_t from, size_t n);
+
 /* Log weights of one row (ROWS_WEIGHTED: the two are the same). -inf leaves the row out. */
 void rows_weigh(struct rows *rows, const struct row_format *format, size_t row, float log_den, float log_num);
 const float *rows_log_den(const struct rows *rows, const struct row_format *format); /* (capacity,) or NULL */

@@ -1,0 +1,25 @@
+/* Scores: the probability that queries give to rows, for policies that learn from attention.
+ *
+ *     p_ij = exp(<q_i, k_j> + w_j) / sum_l exp(<q_i, k_l> + w_l)          (q scaled; w the rows' log weights, or 0)
+ *
+ * Two passes over the rows: the largest score and the sum first, the probabilities then, so that the room needed does not
+ * depend on the number of rows. Bits depend on the rows, the queries and the instruction set alone: tiles are cut at row
+ * numbers and added in order. Queries of any number share the passes, QUERIES at a time. */
+#ifndef ATTND_SKETCH_SCORES_H
+#define ATTND_SKETCH_SCORES_H
+
+#include "kernels/kernels.h"
+
+/* Rows [0, n) of a block. */
+struct score_rows {
+    const struct storage *storage;
+    const void *keys;
+    const float *log_weight; /* (n,) or NULL */
+    size_t n;
+};
+
+/* total[j * stride] += sum_i p_ij, j < rows->n. q (n_q, d). A query whose weights are all -inf adds nothing. */
+void scores_add(const struct kernels *kernels, const struct score_rows *rows, const float *q, size_t n_q, size_t d,
+                float *total, size_t stride);
+
+#endif
