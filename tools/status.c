@@ -126,6 +126,22 @@ static size_t column_width(const json_t *member)
     return width;
 }
 
+/* What a member holds as a list of its own: one line per element, its members one after the other. */
+static void print_lists(const json_t *member)
+{
+    const char *key;
+    json_t *list;
+    json_object_foreach((json_t *)member, key, list)
+    {
+        const char *name = json_string_value(json_object_get(member, "name"));
+        for (size_t i = 0; i < json_array_size(list); i++) {
+            char cell[CELL_BYTES];
+            print_members(key, json_array_get(list, i), cell);
+            printf("  %s of %s: %s\n", key, name ? name : json_string_value(json_object_get(member, "profile")), cell);
+        }
+    }
+}
+
 /* Members first..end-1 side by side, one metric per line; the first one's metrics give the lines. */
 static void print_columns(const json_t *array, size_t first, size_t end)
 {
@@ -133,6 +149,8 @@ static void print_columns(const json_t *array, size_t first, size_t end)
     json_t *ignored;
     json_object_foreach(json_array_get(array, first), key, ignored)
     {
+        if (json_is_array(ignored))
+            continue;
         printf("  %-*s", NAME_WIDTH, key);
         for (size_t i = first; i < end; i++) {
             const json_t *member = json_array_get(array, i);
@@ -159,6 +177,8 @@ static void print_array(const char *title, const json_t *array)
         if (first > 0)
             putchar('\n');
         print_columns(array, first, end);
+        for (size_t i = first; i < end; i++)
+            print_lists(json_array_get(array, i));
     }
     if (shown < n)
         printf("  ... and %zu more (--json shows all)\n", n - shown);
