@@ -1,0 +1,188 @@
+/* Pools by themselves: heads that count instead of attending. */
+#include "tests/test.h"
+#include "workers/head.h"
+#include "workers/pool.h"
+#include "workers/stream.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { HEADS_MAX = 40, TASKS_MAX = 60 };
+
+/* A head with its tasks; parts that never end, so that no engine is asked. */
+struct dummy {
+    struct head head;
+    struct head_task task[TASKS_MAX];
+    atomic_bool running;
+    size_t next;           /* task, the turn's holder writes */
+    atomic_size_t n_wrong; /* out of order, or two at a time */
+    atomic_size_t n_done;
+    int cpu; /* where the last one ran */
+};
+
+static struct engine_stream no_stream;
+static struct part endless = {.stream = &no_stream};
+
+static void count(struct worker *worker, struct head_task *task)
+{
+    struct dummy *d = (struct dummy *)task->head;
+    bool alone = !atomic_exchange(&d->running, true);
+    atomic_fetch_add(&d->n_wrong, !alone || task != &d->task[d->next] || worker->pool != d->head.pool);
+    d->next++;
+    for (volatile int i = 0; i < 200; i++)
+        ;
+    d->cpu = sched_getcpu();
+    atomic_store(&d->running, false);
+    atomic_fetch_add(&d->n_done, 1);
+}
+
+static struct pool *make(size_t threads, double spin_seconds)
+{
+    struct config_pool config = {.name = "test", .threads = threads, .heads_auto = true};
+    struct pool *pool = NULL;
+    struct fault fault;
+    CU_ASSERT_EQUAL_FATAL(pool_create(&pool, &config, spin_seconds, count, &fault), 0);
+    return pool;
+}
+
+static void take_a_nap(long ns)
+{
+    struct timespec t = {.tv_nsec = ns};
+    nanosleep(&t, NULL);
+}
+
+static void wait_for(struct dummy *dummies, size_t n, size_t n_tasks)
+{
+    for (size_t i = 0; i < n; i++)
+        for (int nap = 0; atomic_load(&dummies[i].n_done) < n_tasks && nap < 200000; nap++)
+            take_a_nap(100000);
+    for (size_t i = 0; i < n; i++) {
+        CU_ASSERT_EQUAL(atomic_load(&dummies[i].n_done), n_tasks);
+        CU_ASSERT_EQUAL(atomic_load(&dummies[i].n_wrong), 0);
+    }
+}
+
+/* Round after round, task t of each head in one hand-over, with naps of every kind between, so that threads are found at work, looking
+ * and asleep. The heads may be freed when the pool is gone. */
+static struct dummy *drive(struct pool *pool, size_t n_heads, size_t n_tasks)
+{
+    struct dummy *dummies = calloc(n_heads, sizeof *dummies);
+    atomic_store(&endless.heads_left, 1u << 30);
+    for (size_t i = 0; i < n_heads; i++)
+        dummies[i].head.pool = pool;
+    for (size_t t = 0; t < n_tasks; t++) {
+        struct head_task *first = NULL, **end = &first;
+        for (size_t i = 0; i < n_heads; i++) {
+            dummies[i].task[t] = (struct head_task){.part = &endless, .head = &dummies[i].head};
+            *end = &dummies[i].task[t];
+            end = &dummies[i].task[t].next;
+        }
+        pool_submit(pool, first);
+        if (t % 7 == 3)
+            take_a_nap(t % 2 ? 20000 : 300000);
+    }
+    wait_for(dummies, n_heads, n_tasks);
+    CU_ASSERT_EQUAL(atomic_load(&pool_totals(pool)->queued), 0);
+    return dummies;
+}
+
+static void every_task_runs_in_its_heads_order_and_never_two_at_a_time(void)
+{
+    static const struct {
+        size_t threads, heads;
+    } sizes[] = {{1, 1}, {1, 40}, {2, 1}, {2, 2}, {3, 40}, {8, 5}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (int spin = 0; spin < 2; spin++) {
+            struct pool *pool = make(sizes[i].threads, spin ? 50e-6 : 0);
+            struct dummy *dummies = drive(pool, sizes[i].heads, TASKS_MAX);
+            pool_destroy(pool);
+            free(dummies);
+        }
+}
+
+static void pools_come_and_go_many_times(void)
+{
+    for (size_t i = 0; i < 60; i++) {
+        struct pool *pool = make(1 + i % 4, 0);
+        CU_ASSERT_EQUAL(pool_threads(pool), 1 + i % 4);
+        struct dummy *dummies = i % 3 ? NULL : drive(pool, 3, 2);
+        pool_destroy(pool);
+        free(dummies);
+    }
+    pool_destroy(NULL);
+}
+
+static void several_pools_work_side_by_side(void)
+{
+    struct pool *pools[4];
+    struct dummy *dummies[4];
+    for (size_t i = 0; i < 4; i++)
+        pools[i] = make(2, 20e-6);
+    for (size_t i = 0; i < 4; i++)
+        dummies[i] = drive(pools[i], 4, 20);
+    for (size_t i = 0; i < 4; i++) {
+        pool_destroy(pools[i]);
+        free(dummies[i]);
+    }
+}
+
+static void a_pinned_pool_runs_where_it_was_told(void)
+{
+    cpu_set_t set;
+    CU_ASSERT_EQUAL_FATAL(sched_getaffinity(0, sizeof set, &set), 0);
+    for (int cpu = 0, seen = 0; cpu < CPU_SETSIZE && seen < 3; cpu++) {
+        if (!CPU_ISSET((size_t)cpu, &set))
+            continue;
+        struct config_pool config = {.name = "pinned", .threads = 2, .cpu = {cpu}, .n_cpus = 1, .heads_auto = true};
+        struct pool *pool = NULL;
+        struct dummy *d = calloc(1, sizeof *d);
+        CU_ASSERT_EQUAL_FATAL(pool_create(&pool, &config, 0, count, NULL), 0);
+        d->head.pool = pool;
+        d->task[0] = (struct head_task){.part = &endless, .head = &d->head};
+        atomic_store(&endless.heads_left, 1u << 30);
+        pool_submit(pool, &d->task[0]);
+        wait_for(d, 1, 1);
+        pool_destroy(pool);
+        CU_ASSERT_EQUAL(d->cpu, cpu);
+        free(d);
+        seen++;
+    }
+    cpu_set_t after; /* whoever made the pool is where it was */
+    CU_ASSERT_EQUAL(sched_getaffinity(0, sizeof after, &after), 0);
+    CU_ASSERT(CPU_EQUAL(&set, &after));
+}
+
+static void small_work_runs_here_only_when_the_whole_team_sleeps(void)
+{
+    struct pool *pool = make(2, 0);
+    struct worker guest = {0};
+    struct dummy *d = calloc(2, sizeof *d);
+    size_t here = 0;
+    atomic_store(&endless.heads_left, 1u << 30);
+    for (size_t i = 0; i < 2; i++)
+        d[i].head.pool = pool;
+    for (size_t t = 0; t < TASKS_MAX; t++) {
+        for (size_t i = 0; i < 2; i++)
+            d[i].task[t] = (struct head_task){.part = &endless, .head = &d[i].head, .next = i ? NULL : &d[1].task[t]};
+        if (t % 3)
+            take_a_nap(2000000); /* long enough to fall asleep */
+        if (pool_run_here(pool, &d[0].task[t], &guest)) {
+            CU_ASSERT_EQUAL(atomic_load(&d[0].n_done), t + 1); /* done when it returns */
+            CU_ASSERT_EQUAL(atomic_load(&d[1].n_done), t + 1);
+            here++;
+        } else {
+            pool_submit(pool, &d[0].task[t]);
+        }
+    }
+    wait_for(d, 2, TASKS_MAX);
+    CU_ASSERT(here > 0);
+    pool_destroy(pool);
+    worker_free(&guest);
+    free(d);
+}
+
+TEST_SUITE("workers/pool", TEST(every_task_runs_in_its_heads_order_and_never_two_at_a_time), TEST(pools_come_and_go_many_times),
+           TEST(several_pools_work_side_by_side), TEST(a_pinned_pool_runs_where_it_was_told),
+           TEST(small_work_runs_here_only_when_the_whole_team_sleeps))
