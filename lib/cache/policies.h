@@ -12,7 +12,8 @@
     X(h2o)                                                                                                                     \
     X(tova)                                                                                                                    \
     X(snapkv)                                                                                                                  \
-    X(keydiff)
+    X(keydiff)                                                                                                                 \
+    X(expected)
 
 #define POLICY_DECLARE(name) extern const struct cache_ops policy_##name;
 POLICY_LIST(POLICY_DECLARE)

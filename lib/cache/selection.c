@@ -35,7 +35,7 @@ static int plan_make(struct held_plan *plan, size_t *option, const struct select
 {
     size_t side_bytes = rule->side_bytes ? rule->side_bytes(policy, dims) : 0;
     int err = selection_plan(plan, rule, policy, dims, side_bytes, fault);
-    return !err && rule->settle ? rule->settle(option, policy, plan, fault) : err;
+    return !err && rule->settle ? rule->settle(option, plan, policy, dims, fault) : err;
 }
 
 int selection_check(const struct selection_rule *rule, const struct policy *policy, const struct cache_dims *dims,

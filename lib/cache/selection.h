@@ -26,7 +26,8 @@ struct selection_rule {
     size_t (*side_bytes)(const struct policy *policy, const struct cache_dims *dims);
     size_t (*extra_bytes)(const struct policy *policy, const struct cache_dims *dims);
     /* More to refuse, and what the rule's own settings come to. Optional. */
-    int (*settle)(size_t *option, const struct policy *policy, const struct held_plan *plan, struct fault *fault);
+    int (*settle)(size_t *option, const struct held_plan *plan, const struct policy *policy, const struct cache_dims *dims,
+                  struct fault *fault);
 
     /* The rows are full: which candidates go. gone (plan.interval,) in ascending order. May change sides and weights. */
     void (*choose)(struct selection *c, uint32_t *gone);

@@ -61,7 +61,8 @@ static size_t snapkv_side_bytes(const struct policy *policy, const struct cache_
     }
 }
 
-static int snapkv_settle(size_t *option, const struct policy *policy, const struct held_plan *plan, struct fault *fault)
+static int snapkv_settle(size_t *option, const struct held_plan *plan, const struct policy *policy,
+                         const struct cache_dims *dims, struct fault *fault)
 {
     size_t n = *option = observed(policy);
     if (n <= plan->interval || n % plan->interval == 0)
