@@ -111,7 +111,8 @@ static int step(struct worker *worker, struct head *head, struct part *part, str
         *attend_ns += t2 - t1;
     }
     t1 = clock_ns();
-    if (!err && run->q && cache->ops->observe)
+    bool learns = part->flags & (PART_APPEND | PART_OBSERVE); /* attend alone changes nothing */
+    if (!err && learns && run->q && cache->ops->observe)
         cache->ops->observe(cache, &(struct attention_record){.first = run->tokens.first, .n_tokens = run->n, .q = run->q});
     *append_ns += clock_ns() - t1; /* what a policy learns is work on the cache */
     return err;
