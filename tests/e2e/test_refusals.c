@@ -411,6 +411,20 @@ static void queries_too_large_for_the_rows_held_overflow(void)
     scene_close(&s);
 }
 
+/* A policy that ranks rows by what queries see of them must be shown the queries. */
+static void rows_without_queries_are_refused_where_the_policy_learns_from_them(void)
+{
+    struct scene s;
+    if (scene_open(&s, limits, ATTENTION_SOFTMAX, "h2o,budget_fraction=0.5")) {
+        CU_ASSERT_EQUAL(scene_send(&s, SCENE_HELD, 1, WIRE_APPEND, 0), ERR_NEEDS_QUERIES);
+        CU_ASSERT(scene_unchanged(&s, SCENE_HELD));
+        CU_ASSERT_EQUAL(scene_send(&s, SCENE_HELD, 1, WIRE_APPEND | WIRE_OBSERVE, 0), 0); /* no outputs wanted */
+        CU_ASSERT_EQUAL(scene_send(&s, SCENE_HELD + 1, 1, WIRE_OBSERVE, 0), 0);
+        CU_ASSERT_EQUAL(scene_send(&s, SCENE_HELD + 1, 1, WIRE_APPEND | WIRE_ATTEND, 0), 0);
+    }
+    scene_close(&s);
+}
+
 /* ---- control */
 
 static void every_wrong_control_request_is_refused_by_name(void)
@@ -508,5 +522,7 @@ TEST_SUITE("e2e/refusals", TEST(every_field_of_frame_0_is_checked), TEST(frame_0
            TEST(a_message_beyond_its_limit_is_too_large_and_named), TEST(parts_beyond_their_limit_are_too_large),
            TEST(nan_and_infinity_are_refused_wherever_they_stand), TEST(numbers_that_the_row_storage_cannot_hold_overflow),
            TEST(products_that_no_float_holds_overflow), TEST(intermediate_products_that_no_float_holds_overflow),
-           TEST(queries_too_large_for_the_rows_held_overflow), TEST(every_wrong_control_request_is_refused_by_name),
-           TEST(json_with_a_second_frame_is_no_control_message), TEST(refusals_are_counted_by_reason))
+           TEST(queries_too_large_for_the_rows_held_overflow),
+           TEST(rows_without_queries_are_refused_where_the_policy_learns_from_them),
+           TEST(every_wrong_control_request_is_refused_by_name), TEST(json_with_a_second_frame_is_no_control_message),
+           TEST(refusals_are_counted_by_reason))
