@@ -226,7 +226,7 @@ static void close_lane(struct lane *lane)
     free(lane->batch);
 }
 
-static int run(const char *endpoint, int index, size_t n_streams, size_t n_tokens)
+int producer_run(const char *endpoint, void *context, int index, size_t n_streams, size_t n_tokens)
 {
     struct fault fault = {0};
     struct producer *p = calloc(1, sizeof *p);
@@ -235,7 +235,7 @@ static int run(const char *endpoint, int index, size_t n_streams, size_t n_token
     p->seed = (uint64_t)index + 1;
     p->shape = house_shape(1, 1, 2, 1, 16, 16);
     p->stream = calloc(n_streams, sizeof *p->stream);
-    if (attnd_connect(&p->client, endpoint, NULL, &fault))
+    if (attnd_connect(&p->client, endpoint, context, &fault))
         complain(p, "connect", &fault);
     for (uint32_t l = 0; l < LAYERS; l++)
         p->lane[l] = calloc(n_streams, sizeof *p->lane[l]);
@@ -281,7 +281,7 @@ __attribute__((constructor)) static void play_role(void)
     size_t streams, tokens;
     const char *text = getenv(role);
     if (text && sscanf(text, "%d %zu %zu %127s", &index, &streams, &tokens, endpoint) == 4)
-        exit(run(endpoint, index, streams, tokens));
+        exit(producer_run(endpoint, NULL, index, streams, tokens));
 }
 
 pid_t producer_start(const char *endpoint, int index, size_t streams, size_t tokens)
