@@ -3,6 +3,7 @@
 #include "daemon/egress.h"
 #include "daemon/ingress.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 /* Where the next part's numbers start in each tensor frame: parts lie one after the other. Order: q, k1, v1, k2, v2. */
@@ -205,6 +206,7 @@ static int make_part(struct gateway *gateway, struct message_part *part)
 static int consider(struct gateway *gateway, struct message *message, struct message_part *part)
 {
     bool resent = false;
+    assert(part->stream); /* without one it was refused before */
     if (atomic_load(&gateway->stopping))
         return fault_set(&part->fault, ERR_CLOSING, "the daemon is draining");
     struct engine_stream_state state;

@@ -92,7 +92,7 @@ static void open_stream(struct gateway *gateway, struct message *message, const 
     struct control_open *answer = fault.err ? NULL : calloc(1, sizeof *answer);
     if (!fault.err && !answer)
         fault_set(&fault, ERR_NO_MEMORY, "the answer");
-    if (answer) {
+    if (answer && stream) {
         answer->stream = stream->id;
         answer->seed = engine_stream_seed(stream->engine_stream);
         strncpy(answer->isa, engine_kernels(gateway->engine)->isa, sizeof answer->isa - 1);

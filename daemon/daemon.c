@@ -45,7 +45,7 @@ static int refuse_second_daemon(const char *endpoint, struct fault *fault)
     const char *path = endpoint + strlen("ipc://");
     if (strncmp(endpoint, "ipc://", strlen("ipc://")) != 0 || strlen(path) >= sizeof address.sun_path)
         return 0;
-    strcpy(address.sun_path, path);
+    memcpy(address.sun_path, path, strlen(path) + 1);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return fault_set(fault, ERR_IO, "a socket: %s", strerror(errno));

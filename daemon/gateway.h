@@ -40,7 +40,7 @@ struct gateway {
 void gateway_run(struct gateway *gateway);
 
 /* The engine's callback, on pool threads. */
-void gateway_part_done(void *gateway, struct part *part);
+void gateway_part_done(void *context, struct part *part);
 
 /* From any thread: makes gateway_run look at `stopping`. */
 void gateway_wake(struct gateway *gateway);

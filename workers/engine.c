@@ -4,6 +4,7 @@
 #include "workers/placement.h"
 #include "workers/stream.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -249,7 +250,7 @@ static bool is_small(const struct part *part)
         double rows = (double)atomic_load(&stream->layer[part->layer].head[h].cache->account.allocated) / (2 * width);
         work += s->kind[part->layer] == ATTENTION_TENSOR ? rows * rows / 4 : rows;
     }
-    return work * width * (double)(s->heads / s->kv_heads) * (double)part->n_tokens <= SMALL_WORK;
+    return work * width * (double)stream->layer[part->layer].group->dims.group * (double)part->n_tokens <= SMALL_WORK;
 }
 
 void engine_submit(struct engine *engine, struct part *part)
@@ -330,8 +331,9 @@ static const struct engine_profile *profile_at(const struct engine *engine, size
     size_t n = 0;
     for (const struct engine_profile *at = p; at; at = at->next)
         n++;
-    for (size_t skip = n - 1 - i; skip > 0; skip--)
+    for (size_t skip = n - 1 - i; skip > 0 && p; skip--)
         p = p->next;
+    assert(p); /* i is below engine_n_profiles, which only grows */
     return p;
 }
 

@@ -45,12 +45,11 @@ static int resolve(struct engine_stream *stream, const struct profile *profile, 
 {
     struct policy policy;
     struct cache_dims dims = dims_of(stream, 0, layer, kv_head);
-    memset(&policy, 0, sizeof policy);
     int err = policy_resolve(&policy, profile, choice, &dims, layer, kv_head, fault);
     if (err)
         return err;
     for (*index = stream->n_policies; *index > 0; --*index)
-        if (memcmp(&stream->policy[*index - 1], &policy, sizeof policy) == 0) {
+        if (policy_same(&stream->policy[*index - 1], &policy)) {
             --*index;
             return 0;
         }

@@ -256,3 +256,10 @@ void policy_describe(const struct policy *policy, char *text, size_t size)
     write_text(&w, ", values ");
     write_text(&w, policy->value_storage->name);
 }
+
+bool policy_same(const struct policy *a, const struct policy *b)
+{
+    return a->ops == b->ops && a->key_storage == b->key_storage && a->value_storage == b->value_storage && a->seed == b->seed &&
+           a->budget_bytes == b->budget_bytes && a->budget_fraction == b->budget_fraction && a->sink_tokens == b->sink_tokens &&
+           a->recent_tokens == b->recent_tokens && a->audit == b->audit && memcmp(a->params, b->params, sizeof a->params) == 0;
+}

@@ -54,6 +54,9 @@ int policy_check_rule(const struct rule *rule, struct setting const **culprit, s
 /* The budget in bytes that holds for a head of these dims: the smaller of the two when both are given; 0: none. */
 uint64_t policy_budget(const struct policy *policy, const struct cache_dims *dims);
 
+/* Whether two heads get the same settings. */
+bool policy_same(const struct policy *a, const struct policy *b);
+
 /* "window(window_tokens=1024x1024, unmasked=false, sink_tokens=4), keys bf16, values bf16": what open answers and tools print.
  * A budget or recent_tokens is in it where one is set. */
 void policy_describe(const struct policy *policy, char *text, size_t size);
