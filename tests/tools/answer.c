@@ -1,34 +1,67 @@
 #include "tests/tools/answer.h"
 
 #include "tests/test.h"
+#include "tests/tools/support.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { WORDS_MAX = 40, ARGS_BYTES = 1024 };
 
+/* A stream that goes to a file for a while. */
+struct diversion {
+    FILE *stream, *file;
+    int saved;
+};
+
+static void divert(struct diversion *d, FILE *stream)
+{
+    fflush(stream);
+    *d = (struct diversion){stream, tmpfile(), dup(fileno(stream))};
+    CU_ASSERT_FATAL(d->file && d->saved >= 0 && dup2(fileno(d->file), fileno(stream)) >= 0);
+}
+
+/* What went to the file, as text of its own. */
+static char *restore(struct diversion *d)
+{
+    fflush(d->stream);
+    dup2(d->saved, fileno(d->stream));
+    close(d->saved);
+    CU_ASSERT_FATAL(fseek(d->file, 0, SEEK_END) == 0);
+    size_t n = (size_t)ftell(d->file);
+    char *text = support_array(n + 1, 1);
+    rewind(d->file);
+    CU_ASSERT_EQUAL(fread(text, 1, n, d->file), n);
+    fclose(d->file);
+    return text;
+}
+
 void answer_get(struct answer *a, int (*command)(int argc, char **argv), const char *args)
 {
-    static struct capture out, err;
+    struct diversion out, err;
     char text[ARGS_BYTES], program[] = "command", *argv[WORDS_MAX + 1] = {program};
     int argc = 1;
     CU_ASSERT_FATAL(strlen(args) < sizeof text);
-    strcpy(text, args);
+    snprintf(text, sizeof text, "%s", args);
     for (char *rest = text, *word; argc < WORDS_MAX && (word = strtok_r(rest, " ", &rest));)
         argv[argc++] = word;
-    capture_begin(&out, stdout);
-    capture_begin(&err, stderr);
+    answer_drop(a);
+    divert(&out, stdout);
+    divert(&err, stderr);
     a->code = command(argc, argv);
-    capture_end(&err);
-    capture_end(&out);
-    memcpy(a->output, out.text, sizeof a->output);
-    memcpy(a->errors, err.text, sizeof a->errors);
-    a->json = *out.text == '{' ? json_loads(out.text, 0, NULL) : NULL;
+    a->errors = restore(&err);
+    a->output = restore(&out);
+    a->json = *a->output == '{' ? json_loads(a->output, 0, NULL) : NULL;
 }
 
 void answer_drop(struct answer *a)
 {
     json_decref(a->json);
-    a->json = NULL;
+    free(a->output);
+    free(a->errors);
+    *a = (struct answer){0};
 }
 
 double answer_number(const json_t *object, const char *key)

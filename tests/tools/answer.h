@@ -1,19 +1,16 @@
-/* What a subcommand answers: its exit code, its standard output as JSON, its errors as text. */
+/* What a subcommand answers: its exit code, its standard output, as JSON where it is that, and its errors. */
 #ifndef ATTND_TESTS_TOOLS_ANSWER_H
 #define ATTND_TESTS_TOOLS_ANSWER_H
-
-#include "tests/tools/capture.h"
 
 #include <jansson.h>
 
 struct answer {
     int code;
-    json_t *json;               /* NULL when the output was empty */
-    char output[CAPTURE_BYTES]; /* text that is no JSON */
-    char errors[CAPTURE_BYTES];
+    json_t *json;          /* NULL when the output is no object */
+    char *output, *errors; /* texts of any length */
 };
 
-/* Runs command with the words of args, which spaces part. Lists its output when that is neither JSON nor asked for as text. */
+/* Runs command with the words of args, which spaces part. Frees what the struct held before, so start from zeros. */
 void answer_get(struct answer *a, int (*command)(int argc, char **argv), const char *args);
 void answer_drop(struct answer *a);
 
