@@ -1,7 +1,7 @@
 /* Limits: what the machine does at best, measured beside what is benched: reading memory, and multiply-adds.
  *
- * Reading: every thread reads its share of a buffer of so many bytes once, as fast as any loop that was tried: vector loads from
- * several places of the share side by side (one place alone does not keep enough lines in flight), huge pages where the system
+ * Reading: every thread reads its share of a buffer of so many bytes once, by the fastest of several loops: vector loads from
+ * one or several places of the share side by side (one alone may not keep enough lines in flight), huge pages where the system
  * gives them. Multiply-adds: independent chains in registers, as wide as the instruction set has them; one counts as two
  * operations, as everywhere here. */
 #ifndef ATTND_TOOLS_BENCH_LIMITS_H
