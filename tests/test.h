@@ -22,13 +22,16 @@ struct test_suite {
 
 void test_register(struct test_suite *suite);
 
-#define TEST(function) {#function, function}
-#define TEST_SUITE(suite_name, ...)                                                                                                \
-    static const struct test tests_of_suite[] = {__VA_ARGS__, {0, 0}};                                                             \
-    static struct test_suite this_suite = {suite_name, tests_of_suite, 0};                                                         \
-    __attribute__((constructor)) static void register_this_suite(void)                                                             \
-    {                                                                                                                              \
-        test_register(&this_suite);                                                                                                \
+#define TEST(function)                                                                                                         \
+    {                                                                                                                          \
+#function, function                                                                                                    \
+    }
+#define TEST_SUITE(suite_name, ...)                                                                                            \
+    static const struct test tests_of_suite[] = {__VA_ARGS__, {0, 0}};                                                         \
+    static struct test_suite this_suite = {suite_name, tests_of_suite, 0};                                                     \
+    __attribute__((constructor)) static void register_this_suite(void)                                                         \
+    {                                                                                                                          \
+        test_register(&this_suite);                                                                                            \
     }
 
 #define GOLDEN(name) "tests/golden/" name
