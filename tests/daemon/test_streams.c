@@ -65,7 +65,7 @@ static void streams_are_found_by_number_and_name_until_they_are_removed(void)
     registry_open(&r, 4);
     struct connection *writer = connect_as(&r, "a");
     for (int i = 0; i < 4; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "s%d", i);
         stream[i] = add(&r, name, writer, &err);
         CU_ASSERT_EQUAL_FATAL(err, 0);
