@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -194,6 +195,8 @@ static int run(struct way *way, size_t n, size_t in_flight, bool keep, struct fa
     double sent_at[IN_FLIGHT_MAX], begin = clock_seconds();
     size_t sent = 0;
     for (size_t done = 0; done < n; done++) {
+        if (command_interrupted())
+            return fault_set(fault, ERR_IO, "interrupted");
         for (; sent < n && sent - done < in_flight; sent++) {
             sent_at[sent % in_flight] = clock_seconds();
             int err = way->send(way, sent % in_flight, fault);
@@ -452,5 +455,11 @@ int bench_pipeline(int argc, char **argv)
         return command_usage(who, "--transport: inproc needs a daemon inside this program, and here it is one of its own");
     if (o.transport && strcmp(o.transport, "ipc") != 0 && strcmp(o.transport, "tcp") != 0)
         return command_usage(who, "--transport must be ipc or tcp, not '%s'", o.transport);
-    return run_transports(&o);
+    /* Neither Ctrl-C nor a reader of the results that is gone may leave programs and sockets behind. */
+    struct sigaction before, ignore = {.sa_handler = SIG_IGN};
+    command_catch_interrupt();
+    sigaction(SIGPIPE, &ignore, &before);
+    code = run_transports(&o);
+    sigaction(SIGPIPE, &before, NULL);
+    return code;
 }

@@ -33,6 +33,8 @@ static int path_beside(const char *name, char path[PATH_MAX], struct fault *faul
 
 static void become(const char *path, const char *const argv[], int out, pid_t parent)
 {
+    setpgid(0, 0); /* Ctrl-C is for the parent, which then asks it to end */
+    signal(SIGPIPE, SIG_DFL);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent) /* it was gone before that */
         _exit(1);
