@@ -10,8 +10,9 @@ static struct buffer *fill(uint64_t first, size_t n, bool lse, size_t before, si
 {
     struct buffer *buffer = buffer_create(before + n * (WIDTH + (lse ? LSE : 0)) + behind);
     float *to = buffer->data + before;
-    for (size_t i = 0; i < n * WIDTH; i++)
-        *to++ = (float)(100 * (first + i / WIDTH) + i % WIDTH);
+    for (size_t i = 0; i < n; i++)
+        for (size_t c = 0; c < WIDTH; c++)
+            *to++ = (float)(100 * (first + i) + c);
     for (size_t i = 0; lse && i < n; i++)
         *to++ = -(float)(first + i);
     return buffer;
@@ -28,7 +29,7 @@ static size_t keep(struct replies *r, uint64_t first, size_t n, bool lse, size_t
 
 static bool right(const struct replies *r, uint64_t first, size_t n, bool lse)
 {
-    float out[64 * WIDTH], l[64 * LSE];
+    float out[64 * WIDTH], l[64 * LSE] = {0};
     if (!replies_copy(r, first, n, WIDTH, out, LSE, lse ? l : NULL))
         return false;
     for (size_t i = 0; i < n; i++)

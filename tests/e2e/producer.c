@@ -9,8 +9,6 @@
 #include <string.h>
 #include <sys/wait.h>
 
-extern char **environ;
-
 static const char role[] = "ATTND_TEST_PRODUCER";
 
 enum { LAYERS = 2, PARTS_MAX = 8, DEPTH = 6, BATCH_MAX = 40, BOTH = WIRE_APPEND | WIRE_ATTEND };

@@ -71,7 +71,9 @@ void raw_send_message(struct raw *raw, const struct raw_message *m)
             size_t more = m->part[i].n_tokens * width_of(s, tensor) * element_bytes(s->element);
             if (!(m->part[i].flags & carrier) || (tensor > 2 && m->tokens[i]->kind != ATTENTION_TENSOR))
                 continue;
-            data = realloc(data, bytes + more + 1);
+            char *grown = realloc(data, bytes + more + 1);
+            CU_ASSERT_FATAL(grown != NULL);
+            data = grown;
             memcpy(data + bytes, data_of(m->tokens[i], tensor, m->at[i]), more);
             bytes += more;
         }

@@ -103,6 +103,40 @@ static void a_busy_connection_does_not_make_others_busy(void)
     scene_close(&s);
 }
 
+/* A bound on all connections together, for who keeps within his own credit. */
+static void more_than_the_daemon_queues_is_busy_whoever_sends_it(void)
+{
+    enum { APPEND = 384 * SLOW_TOKENS, ATTEND = 256 * SLOW_TOKENS, HEADS = 1000 }; /* bytes of the scene's tensors */
+    char yaml[256];
+    struct scene s;
+    snprintf(yaml, sizeof yaml, "%slimits: {message_bytes: %d, credit_bytes: %d, queued_bytes: %d}\n", one_thread,
+             APPEND + HEADS, APPEND + HEADS, APPEND + ATTEND - HEADS);
+    if (scene_open(&s, yaml, ATTENTION_TENSOR, "full")) {
+        struct raw other;
+        struct raw_message message = {0};
+        struct raw_reply reply;
+        CU_ASSERT_FATAL(raw_open(&other, s.house.ingest));
+        uint64_t slow = raw_open_stream(&s.raw, "slow", &s.shape, "full", false),
+                 id = raw_open_stream(&other, "other", &s.shape, "full", false);
+        start_something_slow(&s.raw, &s.shape, slow, &s.tokens);
+        raw_add(&message, id, &s.tokens, 0, SLOW_TOKENS, WIRE_APPEND);
+        raw_send_message(&other, &message);
+        CU_ASSERT(raw_receive(&other, 60, &reply));
+        CU_ASSERT_EQUAL(raw_error(&reply), ERR_BUSY);
+        CU_ASSERT(strstr(reply.fault[0].fault.text, "limits.queued_bytes") != NULL);
+        CU_ASSERT_EQUAL(reply.fault[0].fault.expected, 0);
+        raw_reply_free(&reply);
+        CU_ASSERT(raw_receive(&s.raw, 60, &reply)); /* now there is room */
+        raw_reply_free(&reply);
+        raw_send_message(&other, &message);
+        CU_ASSERT(raw_receive(&other, 60, &reply));
+        CU_ASSERT_EQUAL(raw_error(&reply), 0);
+        raw_reply_free(&reply);
+        raw_close(&other);
+    }
+    scene_close(&s);
+}
+
 static void *stop(void *house)
 {
     house_stop(house);
@@ -284,7 +318,7 @@ static void a_message_whose_reply_would_be_enormous_is_too_large(void)
 }
 
 TEST_SUITE("e2e/limits", TEST(more_than_the_credit_is_busy_and_told_where_to_go_on),
-           TEST(a_busy_connection_does_not_make_others_busy),
+           TEST(a_busy_connection_does_not_make_others_busy), TEST(more_than_the_daemon_queues_is_busy_whoever_sends_it),
            TEST(a_draining_daemon_refuses_what_comes_and_finishes_what_it_took), TEST(a_daemon_stops_however_much_comes_in),
            TEST(streams_and_heads_are_limited_and_come_back_when_closed), TEST(memory_is_limited_before_it_is_taken),
            TEST(a_message_whose_reply_would_be_enormous_is_too_large))

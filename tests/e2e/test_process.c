@@ -14,8 +14,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 struct process {
     pid_t pid;
     int out, err; /* read ends */

@@ -84,7 +84,7 @@ enum { N_LAYOUTS = sizeof layouts / sizeof *layouts };
 /* One thread for sixteen heads, eight threads for one head, and three pools; nothing is waited for. */
 static void every_part_is_reported_once_and_the_rest_follows_from_their_order(void)
 {
-    enum { PARTS = 60, EACH = 5 };
+    enum { PARTS = 30, EACH = 5 };
     for (size_t l = 0; l < N_LAYOUTS; l++)
         for (size_t kv_heads = 1; kv_heads <= 16; kv_heads *= 4) {
             struct shop s;
