@@ -3,7 +3,9 @@
 #include "tests/tools/capture.h"
 #include "tests/tools/daemon_here.h"
 #include "tests/tools/lm/tiny_model.h"
+#include "tests/tools/support.h"
 #include "tools/command.h"
+#include "tools/eval/trace.h"
 
 #include <math.h>
 #include <string.h>
@@ -89,22 +91,31 @@ static void text_comes_as_bytes_without_json(void)
 
 static void perplexity_is_the_same_here_and_through_the_daemon(void)
 {
+    static const char *const profiles[] = {"full", "window,window_tokens=8x4"};
+    static const char *const keys[] = {"bits_per_byte", "nll_per_token", "kl_mean", "kl_p50", "kl_p999", "same_top", "bytes"};
     static struct capture here, there;
     struct daemon_here d;
     daemon_here_start(&d, "");
-    CU_ASSERT_EQUAL(RUN(command_lm, &here, stdout, "lm", "perplexity", "--model", "tools/lm/tensor", "--text",
-                        "tools/lm/tensor/config.json", "--context", "64", "--windows", "3", "--local", "--json"),
-                    COMMAND_DONE);
-    CU_ASSERT_EQUAL(RUN(command_lm, &there, stdout, "lm", "perplexity", "--model", "tools/lm/tensor", "--text",
-                        "tools/lm/tensor/config.json", "--context", "64", "--windows", "3", "--endpoint", d.endpoint, "--json"),
-                    COMMAND_DONE);
-    json_t *a = parsed(&here), *b = parsed(&there);
-    CU_ASSERT(number(a, "bits_per_byte") == number(b, "bits_per_byte"));
-    ASSERT_NEAR(number(a, "bits_per_byte") * log(2), number(a, "nll_per_token"), 1e-9);
-    CU_ASSERT_EQUAL(number(a, "bytes_full_bf16"), 5 * 2 * 64 * 64 * 2); /* 3 + 2 row streams, kv heads, tokens, d + e, bytes */
-    CU_ASSERT(number(a, "attention_seconds") <= number(a, "seconds"));
-    json_decref(a);
-    json_decref(b);
+    for (size_t p = 0; p < 2; p++) {
+        CU_ASSERT_EQUAL(RUN(command_lm, &here, stdout, "lm", "perplexity", "--model", "tools/lm/tensor", "--text",
+                            "tools/lm/tensor/config.json", "--context", "64", "--windows", "3", "--local", "--json",
+                            "--profile", profiles[p]),
+                        COMMAND_DONE);
+        CU_ASSERT_EQUAL(RUN(command_lm, &there, stdout, "lm", "perplexity", "--model", "tools/lm/tensor", "--text",
+                            "tools/lm/tensor/config.json", "--context", "64", "--windows", "3", "--endpoint", d.endpoint,
+                            "--json", "--profile", profiles[p]),
+                        COMMAND_DONE);
+        json_t *a = parsed(&here), *b = parsed(&there);
+        for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+            CU_ASSERT(number(a, keys[k]) == number(b, keys[k]));
+        ASSERT_NEAR(number(a, "bits_per_byte") * log(2), number(a, "nll_per_token"), 1e-9);
+        CU_ASSERT_EQUAL(number(a, "bytes_full_bf16"),
+                        5 * 2 * 64 * 64 * 2); /* 3 + 2 row streams, kv heads, tokens, d + e, bytes */
+        CU_ASSERT(number(a, "attention_seconds") <= number(a, "seconds"));
+        CU_ASSERT((number(a, "kl_mean") > 0) == (p == 1) && (number(a, "same_top") < 1) == (p == 1));
+        json_decref(a);
+        json_decref(b);
+    }
     daemon_here_stop(&d);
 }
 
@@ -116,13 +127,85 @@ static void a_profile_changes_bytes_and_score(void)
                     COMMAND_DONE);
     CU_ASSERT_EQUAL(RUN(command_lm, &window, stdout, "lm", "perplexity", "--model", "tools/lm/softmax", "--text",
                         "tools/lm/softmax/config.json", "--context", "256", "--windows", "1", "--local", "--json", "--profile",
-                        "window,budget_fraction=0.25"),
+                        "window,budget_fraction=0.125"),
                     COMMAND_DONE);
     json_t *a = parsed(&full), *b = parsed(&window);
-    CU_ASSERT(number(b, "bytes") <= 0.25 * number(b, "bytes_full_bf16"));
+    CU_ASSERT(number(b, "bytes") <= 0.125 * number(b, "bytes_full_bf16"));
     CU_ASSERT(number(a, "bits_per_byte") != number(b, "bits_per_byte"));
+    CU_ASSERT(number(a, "kl_mean") == 0 && number(a, "kl_p50") == 0 && number(a, "kl_p999") == 0);
+    CU_ASSERT_EQUAL(number(a, "same_top"), 1);
+    CU_ASSERT(number(b, "kl_mean") > 0 && number(b, "kl_p999") > number(b, "kl_p50"));
+    CU_ASSERT(number(b, "same_top") > 0 && number(b, "same_top") < 1);
     json_decref(a);
     json_decref(b);
+}
+
+static void what_was_not_compared_is_null(void)
+{
+    static const char *const keys[] = {"kl_mean", "kl_p50", "kl_p999", "same_top"};
+    static struct capture capture;
+    CU_ASSERT_EQUAL(RUN(command_lm, &capture, stdout, "lm", "perplexity", "--model", "tools/lm/softmax", "--text",
+                        "tools/lm/softmax/config.json", "--context", "64", "--windows", "1", "--local", "--json", "--profile",
+                        "window", "--no-compare"),
+                    COMMAND_DONE);
+    json_t *object = parsed(&capture);
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+        CU_ASSERT(json_is_null(json_object_get(object, keys[k])));
+    CU_ASSERT(number(object, "nll_per_token") > 0);
+    json_decref(object);
+}
+
+static void a_trace_of_the_first_window_is_recorded(void)
+{
+    static const char *const kinds[] = {"softmax", "tensor"};
+    static const size_t layers[] = {3, 1};
+    static struct capture capture;
+    char path[SUPPORT_PATH_BYTES];
+    support_file(path, "");
+    for (size_t i = 0; i < 2; i++) {
+        struct trace trace;
+        CU_ASSERT_EQUAL(RUN(command_lm, &capture, stdout, "lm", "perplexity", "--model", "tools/lm/tensor", "--text",
+                            "tools/lm/tensor/config.json", "--context", "64", "--windows", "2", "--local", "--record", path,
+                            "--record-kind", kinds[i]),
+                        COMMAND_DONE);
+        CU_ASSERT_PTR_NOT_NULL(strstr(capture.text, "KL from full       0 nats"));
+        CU_ASSERT_EQUAL_FATAL(trace_load(&trace, path, NULL), 0);
+        CU_ASSERT(trace.n_tokens == 64 && trace.shape.n_layers == layers[i]);
+        CU_ASSERT_EQUAL(trace_kinds(&trace), 1U << i);
+        CU_ASSERT(trace.shape.heads == 4 && trace.shape.kv_heads == 2 && trace.shape.key_dim == 32);
+        trace_free(&trace);
+    }
+    unlink(path);
+    CU_ASSERT_EQUAL(RUN(command_lm, &capture, stderr, "lm", "perplexity", "--model", "tools/lm/softmax", "--text",
+                        "tools/lm/softmax/config.json", "--context", "64", "--windows", "1", "--local", "--record", path,
+                        "--record-kind", "tensor"),
+                    COMMAND_FAILED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(capture.text, "no layers of tensor attention"));
+    CU_ASSERT_EQUAL(access(path, F_OK), -1);
+}
+
+static void wrong_words_about_records_are_told(void)
+{
+    static const struct {
+        const char *option[4], *says;
+    } calls[] = {
+        {{"--record-kind", "softmax", NULL, NULL}, "say how to --record"},
+        {{"--record", "/tmp/attnd_never", "--record-kind", "both"}, "must be softmax or tensor, not both"},
+        {{"--record", "/tmp/attnd_never", "--record-element", "f16"}, "must be f32 or bf16, not f16"},
+    };
+    static struct capture capture;
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        CU_ASSERT_EQUAL(RUN(command_lm, &capture, stderr, "lm", "perplexity", "--model", "tools/lm/softmax", "--text",
+                            "tools/lm/softmax/config.json", "--context", "64", "--windows", "1", "--local", calls[i].option[0],
+                            calls[i].option[1], calls[i].option[2], calls[i].option[3]),
+                        COMMAND_USAGE);
+        CU_ASSERT_PTR_NOT_NULL(strstr(capture.text, calls[i].says));
+    }
+    CU_ASSERT_EQUAL(RUN(command_lm, &capture, stderr, "lm", "perplexity", "--model", "tools/lm/softmax", "--text",
+                        "tools/lm/softmax/config.json", "--context", "64", "--windows", "1", "--local", "--record",
+                        "/tmp/attnd_nowhere/trace"),
+                    COMMAND_FAILED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(capture.text, "/tmp/attnd_nowhere/trace: No such file"));
 }
 
 static void other_vocabularies_take_and_give_ids(void)
@@ -199,5 +282,7 @@ static void status_shows_the_daemon_as_table_and_json(void)
 
 TEST_SUITE("tools/commands", TEST(generated_text_is_the_same_here_and_through_the_daemon),
            TEST(text_comes_as_bytes_without_json), TEST(perplexity_is_the_same_here_and_through_the_daemon),
-           TEST(a_profile_changes_bytes_and_score), TEST(other_vocabularies_take_and_give_ids),
-           TEST(wrong_calls_have_their_own_exit_codes), TEST(status_shows_the_daemon_as_table_and_json))
+           TEST(a_profile_changes_bytes_and_score), TEST(what_was_not_compared_is_null),
+           TEST(a_trace_of_the_first_window_is_recorded), TEST(wrong_words_about_records_are_told),
+           TEST(other_vocabularies_take_and_give_ids), TEST(wrong_calls_have_their_own_exit_codes),
+           TEST(status_shows_the_daemon_as_table_and_json))

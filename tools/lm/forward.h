@@ -21,7 +21,7 @@ void lm_forward_destroy(struct lm_forward *f); /* NULL is allowed; closes what i
 int lm_forward_begin(struct lm_forward *f, const char *profile, uint64_t expected_tokens, struct fault *fault);
 
 /* Runs n tokens at the positions that come next; ids below the vocabulary. *hidden: (n, D) after the last norm, valid until the
- * next call. After an error only end and destroy make sense. */
+ * next run. After an error only end and destroy make sense. */
 int lm_forward_run(struct lm_forward *f, const uint32_t *ids, size_t n, const float **hidden, struct fault *fault);
 
 /* logits (n, V) of n hidden states. */

@@ -1,5 +1,6 @@
 #include "tools/lm/session.h"
 
+#include "tools/lm/record.h"
 #include "tools/lm/text.h"
 
 int lm_session_open(struct lm_session *s, const char *folder, const struct service_options *options, struct fault *fault)
@@ -16,9 +17,19 @@ int lm_session_open(struct lm_session *s, const char *folder, const struct servi
     return err;
 }
 
+int lm_session_record(struct lm_session *s, const char *kind, struct fault *fault)
+{
+    int err = lm_record_create(&s->record, s->service, kind, fault);
+    if (err)
+        return err;
+    lm_forward_destroy(s->forward);
+    return lm_forward_create(&s->forward, s->model, s->record, fault);
+}
+
 void lm_session_close(struct lm_session *s)
 {
     lm_forward_destroy(s->forward);
+    service_destroy(s->record);
     service_destroy(s->service);
     lm_model_destroy(s->model);
     *s = (struct lm_session){0};

@@ -149,7 +149,8 @@ static void perplexity_is_the_mean_over_windows_of_the_second_halves(void)
     CU_ASSERT_EQUAL_FATAL(lm_model_load(&model, "tools/lm/softmax", &fault), 0);
     struct attention_service *service = naive_service(UINT64_MAX);
     CU_ASSERT_EQUAL_FATAL(lm_forward_create(&f, model, service, &fault), 0);
-    CU_ASSERT_EQUAL(lm_perplexity(f, &model->config, ids, 90, 21, 3, NULL, NULL, &score, &fault), 0);
+    struct lm_windows windows = {.ids = ids, .n_tokens = 90, .context = 21, .windows = 3};
+    CU_ASSERT_EQUAL(lm_perplexity(f, &model->config, &windows, &score, &fault), 0);
 
     double expected = 0; /* windows start at floor(i (90 - 21 - 2) / 2) = 0, 33, 67; positions 10..20 of each count */
     static const size_t start[] = {0, 33, 67};
@@ -169,9 +170,12 @@ static void perplexity_is_the_mean_over_windows_of_the_second_halves(void)
     ASSERT_NEAR(score.nll, expected, 1e-5 * expected);
     CU_ASSERT_EQUAL(score.totals.bytes_full_bf16, UINT64_C(4) * 2 * 21 * 128 * 2); /* layers, kv heads, tokens, d + e, bytes */
     CU_ASSERT(score.attention_seconds <= score.seconds);
-    CU_ASSERT_EQUAL(lm_perplexity(f, &model->config, ids, 22, 21, 2, NULL, NULL, &score, &fault), ERR_INVALID);
-    CU_ASSERT_EQUAL(lm_perplexity(f, &model->config, ids, 22, 21, 1, NULL, NULL, &score, &fault), 0);
-    CU_ASSERT_EQUAL(lm_perplexity(f, &model->config, ids, 90, 21, 3, "h2o", NULL, &score, &fault), ERR_UNKNOWN_PROFILE);
+    windows.profile = "h2o";
+    CU_ASSERT_EQUAL(lm_perplexity(f, &model->config, &windows, &score, &fault), ERR_UNKNOWN_PROFILE);
+    windows = (struct lm_windows){.ids = ids, .n_tokens = 22, .context = 21, .windows = 2};
+    CU_ASSERT_EQUAL(lm_perplexity(f, &model->config, &windows, &score, &fault), ERR_INVALID);
+    windows.windows = 1;
+    CU_ASSERT_EQUAL(lm_perplexity(f, &model->config, &windows, &score, &fault), 0);
     lm_forward_destroy(f);
     service_destroy(service);
     lm_model_destroy(model);
