@@ -1,5 +1,7 @@
 #include "base/pages.h"
 
+#include "base/slabs.h"
+
 #include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -13,7 +15,11 @@ struct body {
     atomic_size_t owners;
     size_t bytes, written; /* written: high-water mark */
     void *data;
+    struct slabs *slabs; /* where data came from; NULL: mmap or malloc */
+    struct slab *slab;   /* slabs' */
 };
+
+static_assert((int)PAGE_MAP_BYTES >= (int)SLAB_BLOCK_MIN, "slabs serve every page that is not malloc's");
 
 /* One owner's handle. */
 struct page {
@@ -42,15 +48,19 @@ static size_t resident_bytes(const struct body *body)
     return touched < body->bytes ? touched : body->bytes;
 }
 
-static struct body *body_create(size_t bytes)
+static struct body *body_create(size_t bytes, struct slabs *slabs)
 {
-    struct body *body = malloc(sizeof *body);
+    struct body *body = calloc(1, sizeof *body);
     if (!body)
         return NULL;
     atomic_init(&body->owners, 1);
     body->bytes = bytes;
-    if (is_mapped(bytes)) {
-        body->written = 0;
+    if (is_mapped(bytes) && slabs) {
+        struct slab_block block = slabs_get(slabs, bytes);
+        body->slabs = slabs;
+        body->slab = block.slab;
+        body->data = block.data;
+    } else if (is_mapped(bytes)) {
         body->data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (body->data == MAP_FAILED)
             body->data = NULL;
@@ -70,7 +80,9 @@ static void body_drop(struct body *body)
 {
     if (atomic_fetch_sub_explicit(&body->owners, 1, memory_order_acq_rel) > 1)
         return;
-    if (is_mapped(body->bytes))
+    if (body->slabs)
+        slabs_put(body->slabs, (struct slab_block){body->data, body->slab}, body->bytes);
+    else if (is_mapped(body->bytes))
         munmap(body->data, body->bytes);
     else
         free(body->data);
@@ -105,7 +117,7 @@ int page_create(struct page **out, struct page_account *account, size_t bytes)
     if (bytes > SIZE_MAX / 2)
         return ERR_NO_MEMORY;
     bytes = page_rounded(bytes ? bytes : 1);
-    struct body *body = fits(account, bytes) ? body_create(bytes) : NULL;
+    struct body *body = fits(account, bytes) ? body_create(bytes, account->slabs) : NULL;
     return body ? page_attach(out, body, account) : ERR_NO_MEMORY;
 }
 
@@ -145,7 +157,7 @@ void *page_write(struct page **page, size_t end)
     struct page *p = *page;
     assert(end <= p->body->bytes);
     if (atomic_load_explicit(&p->body->owners, memory_order_acquire) > 1) {
-        struct body *copy = body_create(p->body->bytes);
+        struct body *copy = body_create(p->body->bytes, p->account->slabs);
         if (!copy)
             return NULL;
         memcpy(copy->data, p->body->data, p->body->written);

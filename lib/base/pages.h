@@ -5,7 +5,10 @@
  *     the system's page size (memory that was never written costs no RAM when the page is large; a small page is zeroed by
  *     hand, so it counts as written whole).
  *   - page_share gives a second owner the same bytes; whoever writes first through page_write gets a copy (copy on write).
- *   - pages of at least PAGE_MAP_BYTES come from mmap and go back to the system when released; smaller ones from malloc.
+ *   - pages of at least PAGE_MAP_BYTES come from the account's slabs (base/slabs.h: huge pages), or from mmap if it has none, and
+ *     go back to the system when released; smaller ones from malloc.
+ *   - `resident` holds what was written. The system may keep up to the rest of a slab in RAM on top for each size of page, which
+ *     all heads share and no account shows.
  *   - each owner's account counts the page whole, shared or not, so that a copy on write never changes `allocated`.
  * Threads: an account and its pages belong to whoever holds the head's turn; counters may be read by anyone (atomic). Owners
  * of the same bytes may be on different threads. */
@@ -21,6 +24,7 @@ enum { PAGE_ALIGNMENT = 64, PAGE_MAP_BYTES = 128 * 1024 };
 struct page_account {
     atomic_size_t allocated, resident; /* bytes */
     size_t limit;                      /* `allocated` never passes it: page_create answers ERR_NO_MEMORY instead; 0: no limit */
+    struct slabs *slabs;               /* for the pages from now on; outlives them. NULL: a mapping for each */
 };
 
 struct page;

@@ -1,4 +1,5 @@
 #include "base/pages.h"
+#include "base/slabs.h"
 #include "tests/test.h"
 
 #include <errno.h>
@@ -150,6 +151,73 @@ static void impossible_sizes_are_refused(void)
     CU_ASSERT_EQUAL(account.allocated, 0);
 }
 
+/* The same steps with and without slabs; what the accounts say after each. */
+static void steps(struct slabs *slabs, size_t bytes, size_t numbers[16])
+{
+    struct page_account mine = {.slabs = slabs}, yours = {.slabs = slabs};
+    struct page *a, *b;
+    size_t n = 0;
+    CU_ASSERT_EQUAL_FATAL(page_create(&a, &mine, bytes), 0);
+    numbers[n++] = mine.allocated;
+    numbers[n++] = mine.resident;
+    memset(page_write(&a, bytes / 2), 7, bytes / 2);
+    numbers[n++] = mine.resident;
+    CU_ASSERT_EQUAL_FATAL(page_share(&b, a, &yours), 0);
+    numbers[n++] = yours.resident;
+    unsigned char *copy = page_write(&b, bytes);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(copy);
+    CU_ASSERT_PTR_NOT_EQUAL(copy, page_data(a));
+    CU_ASSERT(copy[0] == 7 && copy[bytes / 2 - 1] == 7 && copy[bytes / 2] == 0 && copy[bytes - 1] == 0);
+    copy[0] = 8;
+    CU_ASSERT_EQUAL(*(const unsigned char *)page_data(a), 7);
+    numbers[n++] = yours.allocated;
+    numbers[n++] = yours.resident;
+    page_release(&a);
+    numbers[n++] = mine.allocated;
+    numbers[n++] = mine.resident;
+    page_release(&b);
+    numbers[n++] = yours.allocated;
+    numbers[n++] = yours.resident;
+}
+
+static void slabs_change_no_number_and_no_byte(void)
+{
+    static const size_t sizes[] = {4096, PAGE_MAP_BYTES, PAGE_MAP_BYTES + 64, 512 << 10, 1 << 20, 3 << 20};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct slabs *slabs;
+        size_t with[16] = {0}, without[16] = {0};
+        CU_ASSERT_EQUAL_FATAL(slabs_create(&slabs), 0);
+        steps(slabs, sizes[i], with);
+        steps(NULL, sizes[i], without);
+        CU_ASSERT_EQUAL(memcmp(with, without, sizeof with), 0);
+        CU_ASSERT_EQUAL(slabs_mapped(slabs), 0);
+        slabs_destroy(slabs);
+    }
+}
+
+static void a_page_goes_back_to_where_it_came_from(void)
+{
+    struct slabs *slabs;
+    struct page_account account = {0};
+    struct page *before, *small, *within;
+    CU_ASSERT_EQUAL_FATAL(slabs_create(&slabs), 0);
+    CU_ASSERT_EQUAL_FATAL(page_create(&before, &account, PAGE_MAP_BYTES), 0);
+    account.slabs = slabs; /* as an engine does once a cache is there */
+    CU_ASSERT_EQUAL_FATAL(page_create(&small, &account, 100), 0);
+    CU_ASSERT_EQUAL(slabs_mapped(slabs), 0);
+    CU_ASSERT_EQUAL_FATAL(page_create(&within, &account, PAGE_MAP_BYTES), 0);
+    CU_ASSERT_EQUAL(slabs_mapped(slabs), SLAB_HUGE);
+    account.slabs = NULL;
+    page_release(&before);
+    CU_ASSERT_EQUAL(slabs_mapped(slabs), SLAB_HUGE);
+    page_release(&within);
+    CU_ASSERT_EQUAL(slabs_mapped(slabs), 0);
+    page_release(&small);
+    CU_ASSERT_EQUAL(account.allocated + account.resident, 0);
+    slabs_destroy(slabs);
+}
+
 TEST_SUITE("lib/base/pages", TEST(pages_are_aligned_zeroed_and_counted), TEST(resident_is_the_high_water_mark_of_writes),
            TEST(a_shared_page_is_copied_by_whoever_writes_first), TEST(large_pages_go_back_to_the_system),
-           TEST(an_account_may_have_a_limit), TEST(impossible_sizes_are_refused))
+           TEST(an_account_may_have_a_limit), TEST(impossible_sizes_are_refused), TEST(slabs_change_no_number_and_no_byte),
+           TEST(a_page_goes_back_to_where_it_came_from))
