@@ -1,6 +1,7 @@
 #include "workers/engine.h"
 
 #include "base/clock.h"
+#include "base/slabs.h"
 #include "workers/placement.h"
 #include "workers/stream.h"
 
@@ -20,6 +21,7 @@ struct engine {
     struct pool *pool[CONFIG_POOLS_MAX];
     struct placement_pool place[CONFIG_POOLS_MAX];
     size_t n_pools;
+    struct slabs *slabs;     /* of all streams' row pages */
     struct profile *profile; /* of the configuration, copied */
     size_t n_profiles;
     _Atomic(struct engine_profile *) opened; /* newest first; only grows */
@@ -52,9 +54,9 @@ int engine_create(struct engine **out, const struct config *config, const struct
     engine->done = done;
     engine->context = context;
     engine->profile = calloc(config->n_profiles + 1, sizeof *engine->profile);
-    if (!engine->profile) {
+    if (!engine->profile || slabs_create(&engine->slabs)) {
         engine_destroy(engine);
-        return fault_set(fault, ERR_NO_MEMORY, "the engine's profiles");
+        return fault_set(fault, ERR_NO_MEMORY, "the engine's profiles and slabs");
     }
     engine->n_profiles = config->n_profiles;
     memcpy(engine->profile, config->profile, config->n_profiles * sizeof *engine->profile);
@@ -86,6 +88,7 @@ void engine_destroy(struct engine *engine)
         free(p);
     }
     worker_free(&engine->guest);
+    slabs_destroy(engine->slabs);
     free(engine->profile);
     pthread_mutex_destroy(&engine->lock);
     pthread_cond_destroy(&engine->idle);
@@ -353,6 +356,11 @@ const char *engine_profile_name(const struct engine *engine, size_t i)
 const struct engine_totals *engine_profile_totals(const struct engine *engine, size_t i)
 {
     return &profile_at(engine, i)->totals;
+}
+
+struct slabs *engine_slabs(const struct engine *engine)
+{
+    return engine->slabs;
 }
 
 const struct kernels *engine_kernels(const struct engine *engine)

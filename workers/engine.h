@@ -128,5 +128,6 @@ size_t engine_n_profiles(const struct engine *engine);
 const char *engine_profile_name(const struct engine *engine, size_t i);
 const struct engine_totals *engine_profile_totals(const struct engine *engine, size_t i);
 const struct kernels *engine_kernels(const struct engine *engine);
+struct slabs *engine_slabs(const struct engine *engine); /* what its caches take pages from (base/slabs.h) */
 
 #endif

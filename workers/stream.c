@@ -94,8 +94,11 @@ static int build_layer(struct engine_stream *stream, size_t layer, const size_t 
         int err = policy->ops->create(&head->cache, &dims, policy, engine_kernels(stream->engine));
         if (err)
             return fault_set(fault, err, "layer %zu head %zu: its %s cache", layer, h, policy->ops->name);
+        head->cache->account.slabs = engine_slabs(stream->engine); /* for what it holds once it grows */
         if (audit_picks(policy->audit, layer * n + h)) {
             err = audit_create(&head->audit, &dims, engine_kernels(stream->engine));
+            if (!err)
+                head->audit.full->account.slabs = engine_slabs(stream->engine);
             l->n_audited++;
         }
         if (!err && policy->ops->n_gauges && !(head->gauge = calloc(policy->ops->n_gauges, sizeof *head->gauge)))
