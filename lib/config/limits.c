@@ -9,7 +9,7 @@
 static const struct field limits_fields[] = {
     LIMIT(message_bytes, 4096, 0x1p36, "bytes", "256 MiB", "Size of one message, all frames together."),
     LIMIT(parts, 1, 4096, "parts", "1024", "Parts (streams) in one message; the wire format allows 4096."),
-    LIMIT(tokens_per_message, 1, 0x1p24, "tokens", "65536", "Tokens in one message, all parts together."),
+    LIMIT(tokens_per_message, 1, 0x1p24, "tokens", "65536", "Tokens in one part of a message."),
     LIMIT(streams, 1, 0x1p20, "streams", "16384", "Streams open at once."),
     LIMIT(heads, 1, 0x1p30, "heads", "1048576", "Heads of all open streams: layers times kv heads."),
     LIMIT(credit_bytes, 4096, 0x1p40, "bytes", "256 MiB", "Bytes of one connection's messages that may wait or run."),
