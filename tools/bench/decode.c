@@ -21,6 +21,7 @@ struct decode {
     struct bench_case c;
     const struct kernels *kernels;
     size_t n_threads;
+    struct slabs *slabs;    /* the caches' pages come from there, as an engine's do */
     struct cache **cache;   /* (kv_heads) */
     float *rows;            /* (RUN_ROWS, max(d, e)): the tokens of every run and every head */
     float *q;               /* (g, d) */
@@ -66,6 +67,7 @@ static void decode_destroy(struct subject *subject)
     for (size_t h = 0; s->cache && h < s->c.kv_heads; h++)
         if (s->cache[h])
             s->cache[h]->ops->destroy(s->cache[h]);
+    slabs_destroy(s->slabs);
     free(s->scratch);
     free(s->cache);
     free(s->rows);
@@ -92,9 +94,13 @@ static int create_caches(struct decode *s, struct fault *fault)
     if (!err)
         err = policy_resolve(&policy, profile, &choice, &dims, 0, 0, fault);
     free(profile);
+    if (!err && slabs_create(&s->slabs))
+        err = fault_set(fault, ERR_NO_MEMORY, "slabs");
     for (size_t h = 0; !err && h < c->kv_heads; h++)
         if (policy.ops->create(&s->cache[h], &dims, &policy, s->kernels))
             err = fault_set(fault, ERR_NO_MEMORY, "a cache");
+        else
+            s->cache[h]->account.slabs = s->slabs;
     return err;
 }
 
