@@ -1,6 +1,7 @@
 /* Decode: one token's queries against full caches. A job is one head in one of n passes; the threads take the units of all jobs
  * from one counter, and whoever ends a job's last unit merges its partials. */
 #include "attention/attend.h"
+#include "base/slabs.h"
 #include "tools/bench/subject.h"
 #include "tools/bench/team.h"
 
