@@ -37,6 +37,13 @@ static size_t n_shown(const struct plot_panel *p, const struct plot_series *s)
     return n;
 }
 
+static const char *const styles[] = {
+    [PLOT_MARKED] = "linespoints linewidth 1.5 pointsize 0.7",
+    [PLOT_LINE] = "lines linewidth 1.5",
+    [PLOT_MARKS] = "points",
+    [PLOT_DASHED] = "lines linewidth 1.5 dashtype 2",
+};
+
 static void write_panel(FILE *to, const struct plot_panel *p)
 {
     for (size_t i = 0; i < p->n_series; i++) {
@@ -63,8 +70,7 @@ static void write_panel(FILE *to, const struct plot_panel *p)
         const struct plot_series *s = &p->series[i];
         if (n_shown(p, s) == 0)
             continue;
-        fprintf(to, "%s$data%zu with %s %s title ", between, i, s->points ? "linespoints pointsize 0.7" : "lines",
-                s->dashed ? "linewidth 1.5 dashtype 2" : "linewidth 1.5");
+        fprintf(to, "%s$data%zu with %s title ", between, i, styles[s->style]);
         write_text(to, s->name);
         fprintf(to, " noenhanced");
         between = ", ";

@@ -6,12 +6,18 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+enum plot_style {
+    PLOT_MARKED, /* a line through marked points */
+    PLOT_LINE,
+    PLOT_MARKS,
+    PLOT_DASHED, /* what theory says, beside what was measured */
+};
+
 struct plot_series {
     const char *name;
     size_t n;
     const double *x, *y; /* points that are not finite, or not positive on a logarithmic axis, are left out */
-    bool points;         /* marked points with lines between; else a line alone */
-    bool dashed;         /* what theory says, beside what was measured */
+    enum plot_style style;
 };
 
 struct plot_panel {

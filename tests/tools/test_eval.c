@@ -416,7 +416,7 @@ static void wrong_usage_is_told(void)
 static void a_drawing_is_an_svg_file_or_tells_what_is_missing(void)
 {
     static const double x[] = {1, 2, 0, 4}, y[] = {1e-3, 1e-2, 1, NAN};
-    const struct plot_series series = {"it's \\ \"a\" {name}_1", 4, x, y, true, false}, empty = {"empty", 0, x, y, false, true};
+    const struct plot_series series = {"it's \\ \"a\" {name}_1", 4, x, y, PLOT_MARKED}, empty = {"empty", 0, x, y, PLOT_DASHED};
     const struct plot_series both[] = {series, empty};
     const struct plot_panel panels[] = {{"one's", "x", "y", true, true, both, 2}, {"none", "x", "y", true, true, &empty, 1}};
     struct fault fault = {0};
@@ -441,7 +441,7 @@ static void a_drawing_is_an_svg_file_or_tells_what_is_missing(void)
 static void without_gnuplot_a_drawing_says_so(void)
 {
     static const double x[] = {1, 2};
-    const struct plot_series series = {"a", 2, x, x, true, false};
+    const struct plot_series series = {"a", 2, x, x, PLOT_MARKS};
     const struct plot_panel panel = {"a", "x", "y", false, false, &series, 1};
     struct fault fault = {0};
     const char *path = getenv("PATH");

@@ -49,9 +49,9 @@ static int figure_make(struct figure *f, const struct result *results, size_t n)
         }
         const struct result *least = &results[end - 1];
         snprintf(f->label[f->n], sizeof *f->label, "%s%s%s", least->name, *least->budget ? " at " : "", least->budget);
-        f->error[f->n] = (struct plot_series){results[i].name, end - i, f->bytes + i, f->mean + i, true, false};
-        f->time[f->n] = (struct plot_series){
-            f->label[f->n], least->measured.n_points, least->measured.position, least->measured.seconds, false, false};
+        f->error[f->n] = (struct plot_series){results[i].name, end - i, f->bytes + i, f->mean + i, PLOT_MARKED};
+        f->time[f->n] = (struct plot_series){f->label[f->n], least->measured.n_points, least->measured.position,
+                                             least->measured.seconds, PLOT_LINE};
         f->n++;
     }
     const char *name = base_name(results->trace);

@@ -109,20 +109,18 @@ static int run_case(struct experiment *x, struct trial *trial, const struct opti
 int limits_clusterability(int argc, char **argv)
 {
     static const struct experiment_panel panels[] = {
-        {"Products at the radius of the claim",
-         "predicted_at_most",
-         "clusters_products",
-         "predicted_at_most",
-         {NULL},
-         true,
-         true},
-        {"Products at a quarter of it",
-         "predicted_at_most",
-         "clusters_at_quarter_delta",
-         "predicted_at_most",
-         {NULL},
-         true,
-         true},
+        {.title = "Products at the radius of the claim",
+         .x = "predicted_at_most",
+         .y = "clusters_products",
+         .theory = "predicted_at_most",
+         .x_log = true,
+         .y_log = true},
+        {.title = "Products at a quarter of it",
+         .x = "predicted_at_most",
+         .y = "clusters_at_quarter_delta",
+         .theory = "predicted_at_most",
+         .x_log = true,
+         .y_log = true},
     };
     struct experiment x = {
         .who = WHO,

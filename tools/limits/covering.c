@@ -63,8 +63,8 @@ static int run_dimension(struct experiment *x, struct trial *trial, const struct
 int limits_covering(int argc, char **argv)
 {
     static const struct experiment_panel panels[] = {
-        {"Clusters of uniform keys", "n", "clusters", NULL, {"d"}, true, true},
-        {"Clusters at the end, and the covering bound", "d", "clusters", "bound", {"n"}, false, true},
+        {.title = "Clusters of uniform keys", .x = "n", .y = "clusters", .by = {"d"}, .x_log = true, .y_log = true},
+        {.title = "Clusters, and the covering bound", .x = "d", .y = "clusters", .theory = "bound", .by = {"n"}, .y_log = true},
     };
     struct experiment x = {
         .who = WHO,

@@ -33,7 +33,7 @@ void experiment_left_out(const struct experiment *x, const char *what, const cha
 
 /* ---- drawing */
 
-/* The lines of one panel; a label with " (theory)" is drawn dashed. Points lie in x and y one line after the other. */
+/* The lines of one panel. Points lie in x and y one line after the other. */
 struct lines {
     char label[LINES_MAX][LABEL_BYTES];
     size_t n_points[LINES_MAX], n;
@@ -76,6 +76,25 @@ static void add_point(struct lines *l, size_t n_rows, const char *label, bool th
     l->y[at] = json_number_value(y);
 }
 
+/* A line's points from left to right. They are few: by insertion. */
+static void order_points(double *x, double *y, size_t n)
+{
+    for (size_t i = 1; i < n; i++)
+        for (size_t j = i; j > 0 && x[j] < x[j - 1]; j--) {
+            double left_x = x[j], left_y = y[j];
+            x[j] = x[j - 1];
+            y[j] = y[j - 1];
+            x[j - 1] = left_x;
+            y[j - 1] = left_y;
+        }
+}
+
+static bool belongs(const json_t *row, const struct experiment_panel *p)
+{
+    const char *text = p->only ? json_string_value(json_object_get(row, p->only)) : NULL;
+    return !p->only || (text && strcmp(text, p->is) == 0);
+}
+
 static int make_panel(const struct experiment *e, const struct experiment_panel *p, struct lines *l, struct plot_series *series,
                       struct plot_panel *out)
 {
@@ -86,15 +105,22 @@ static int make_panel(const struct experiment *e, const struct experiment_panel 
         return ERR_NO_MEMORY;
     for (size_t r = 0; r < n_rows; r++) {
         const json_t *row = json_array_get(e->rows, r);
+        if (!belongs(row, p))
+            continue;
         label_row(row, p, label);
         add_point(l, n_rows, label, false, json_object_get(row, p->x), json_object_get(row, p->y));
-        snprintf(dashed, sizeof dashed, "%.70s%s", label, *label ? ", predicted" : "predicted");
+        snprintf(dashed, sizeof dashed, "%.70s%s%s", p->theory_each ? label : "", p->theory_each && *label ? ": " : "",
+                 p->theory ? p->theory : "");
         if (p->theory)
             add_point(l, n_rows, dashed, true, json_object_get(row, p->x), json_object_get(row, p->theory));
     }
-    for (size_t i = 0; i < l->n; i++)
-        series[i] = (struct plot_series){l->label[i],       l->n_points[i], l->x + i * n_rows,
-                                         l->y + i * n_rows, !l->theory[i],  l->theory[i]};
+    for (size_t i = 0; i < l->n; i++) {
+        order_points(l->x + i * n_rows, l->y + i * n_rows, l->n_points[i]);
+        series[i] = (struct plot_series){l->label[i], l->n_points[i], l->x + i * n_rows, l->y + i * n_rows,
+                                         l->theory[i] ? PLOT_DASHED
+                                         : p->marks   ? PLOT_MARKS
+                                                      : PLOT_MARKED};
+    }
     *out = (struct plot_panel){p->title, p->x, p->y, p->x_log, p->y_log, series, l->n};
     return 0;
 }

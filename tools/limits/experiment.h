@@ -7,11 +7,16 @@
 
 #include "tools/command.h"
 
-/* One panel of the drawing, out of the rows: y over x, one line for each combination of the values of `by`; `theory`, where it is
- * given, is drawn dashed beside it. Rows where x or y is no number are left out. */
+/* One panel of the drawing, out of the rows: y over x, one line for each combination of the values of `by`. Rows where x or y is no
+ * number are left out. */
 struct experiment_panel {
-    const char *title, *x, *y, *theory, *by[3];
+    const char *title, *x, *y;
+    const char *theory; /* a key that is drawn dashed: one line for all; NULL: none */
+    const char *by[3];
     bool x_log, y_log;
+    bool theory_each;      /* a dashed line for each combination */
+    bool marks;            /* points without lines between */
+    const char *only, *is; /* rows where the text of key `only` is this; NULL: all */
 };
 
 struct experiment {

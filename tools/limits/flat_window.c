@@ -292,9 +292,26 @@ static int run_kind(struct run *r, enum attention_kind kind, struct fault *fault
 int limits_window(int argc, char **argv)
 {
     static const struct experiment_panel panels[] = {
-        {"State of unmasked windows", "n", "bytes", "bytes_full_bf16", {"attention", "storage"}, true, true},
-        {"Time of a query", "n", "attend_seconds", NULL, {"attention", "storage"}, true, true},
-        {"Error beside float64", "n", "error_max", NULL, {"attention", "storage"}, true, true},
+        {.title = "State of unmasked windows",
+         .x = "n",
+         .y = "bytes",
+         .theory = "bytes_full_bf16",
+         .by = {"attention", "storage"},
+         .theory_each = true,
+         .x_log = true,
+         .y_log = true},
+        {.title = "Time of a query",
+         .x = "n",
+         .y = "attend_seconds",
+         .by = {"attention", "storage"},
+         .x_log = true,
+         .y_log = true},
+        {.title = "Error beside float64",
+         .x = "n",
+         .y = "error_max",
+         .by = {"attention", "storage"},
+         .x_log = true,
+         .y_log = true},
     };
     struct experiment x = {
         .who = WHO,

@@ -255,10 +255,10 @@ static int run_all(struct run *r, struct fault *fault)
 int limits_tradeoff(int argc, char **argv)
 {
     static const struct experiment_panel panels[] = {
-        {"Bytes", "n", "bytes", NULL, {"form"}, true, true},
-        {"Seconds of a token", "n", "token_seconds", NULL, {"form"}, true, true},
-        {"Seconds of a query", "n", "attend_seconds", NULL, {"form"}, true, true},
-        {"Seconds of an append", "n", "append_seconds", NULL, {"form"}, true, true},
+        {.title = "Bytes", .x = "n", .y = "bytes", .by = {"form"}, .x_log = true, .y_log = true},
+        {.title = "Seconds of a token", .x = "n", .y = "token_seconds", .by = {"form"}, .x_log = true, .y_log = true},
+        {.title = "Seconds of a query", .x = "n", .y = "attend_seconds", .by = {"form"}, .x_log = true, .y_log = true},
+        {.title = "Seconds of an append", .x = "n", .y = "append_seconds", .by = {"form"}, .x_log = true, .y_log = true},
     };
     struct experiment x = {
         .who = WHO,

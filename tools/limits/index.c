@@ -178,8 +178,30 @@ static int read_lists(struct run *r)
 int limits_index(int argc, char **argv)
 {
     static const struct experiment_panel panels[] = {
-        {"INDEX game: distance from the limit", "success", "distance", NULL, {"game", "policy"}, false, true},
-        {"Low dimension: bits against rows", "n", "bits", "fano_bits", {"game", "policy", "d"}, true, true},
+        {.title = "INDEX game: distance from the limit",
+         .x = "success",
+         .y = "distance",
+         .by = {"policy"},
+         .y_log = true,
+         .marks = true,
+         .only = "game",
+         .is = "softmax"},
+        {.title = "INDEX game, tensor attention",
+         .x = "success",
+         .y = "distance",
+         .by = {"policy"},
+         .y_log = true,
+         .marks = true,
+         .only = "game",
+         .is = "tensor"},
+        {.title = "Low dimension: bits taken",
+         .x = "n",
+         .y = "bits",
+         .by = {"policy", "d"},
+         .x_log = true,
+         .y_log = true,
+         .only = "game",
+         .is = "low_dimension"},
     };
     struct experiment x = {
         .who = WHO,
@@ -191,7 +213,7 @@ int limits_index(int argc, char **argv)
         .rows = json_array(),
         .tables = "game",
         .panels = panels,
-        .n_panels = 2,
+        .n_panels = 3,
     };
     struct run r = {.x = &x,
                     .options = {.n = 1024,

@@ -239,8 +239,21 @@ static int run_length(struct experiment *x, struct trial *trial, const struct op
 int limits_nonadaptive(int argc, char **argv)
 {
     static const struct experiment_panel panels[] = {
-        {"Reading rows chosen before the query", "share", "error_mean", "predicted", {"rule"}, true, false},
-        {"The same, against the length", "n", "error_mean", NULL, {"rule", "rows"}, true, false},
+        {.title = "Reading rows chosen before the query",
+         .x = "share",
+         .y = "error_mean",
+         .theory = "predicted",
+         .by = {"rule"},
+         .x_log = true,
+         .marks = true},
+        {.title = "Reading sqrt(n) rows",
+         .x = "n",
+         .y = "error_mean",
+         .theory = "predicted",
+         .by = {"rule"},
+         .x_log = true,
+         .only = "rows",
+         .is = "sqrt n"},
     };
     struct experiment x = {
         .who = WHO,

@@ -99,7 +99,21 @@ static int play_all(struct run *r, struct fault *fault)
 int limits_sparsity(int argc, char **argv)
 {
     static const struct experiment_panel panels[] = {
-        {"Rows kept before the query is known", "kept_fraction", "success", "predicted", {"asked", "policy"}, true, false},
+        {.title = "Asked for any row",
+         .x = "kept_fraction",
+         .y = "success",
+         .theory = "predicted",
+         .by = {"policy"},
+         .x_log = true,
+         .only = "asked",
+         .is = "any row"},
+        {.title = "Asked for the last rows",
+         .x = "kept_fraction",
+         .y = "success",
+         .by = {"policy"},
+         .x_log = true,
+         .only = "asked",
+         .is = "the last rows"},
     };
     struct experiment x = {
         .who = WHO,
@@ -110,7 +124,7 @@ int limits_sparsity(int argc, char **argv)
         .rows = json_array(),
         .tables = "asked",
         .panels = panels,
-        .n_panels = 1,
+        .n_panels = 2,
     };
     struct run r = {
         .x = &x,
