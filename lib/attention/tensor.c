@@ -10,13 +10,13 @@
 #include <math.h>
 #include <string.h>
 
-enum { TILE = 128, LDS = TILE + 2 * PANEL };
+enum { BLOCK = 48, TILE = 256, LDS = TILE + 2 * PANEL };
 
 struct scratch {
     float *q;                       /* (R, d) q * k1_i */
     float *v;                       /* (R, e) v1_i */
     float *n;                       /* (R, e) N_i */
-    float *s;                       /* (R, LDS) scores, then the numerator's weights */
+    float *s;                       /* (BLOCK, LDS) scores, then the numerator's weights */
     float *den;                     /* (LDS,) the denominator's, where they differ */
     float *max_num, *max_den, *sum; /* (R,) a_i, b_i, Z_i; max_num unused while numerator and denominator share weights */
     float *rebase;                  /* (R,) */
@@ -30,7 +30,7 @@ static struct scratch lay_out(const struct attend *a, struct carve *c)
         .q = carve(c, r * a->d),
         .v = carve(c, r * a->e),
         .n = carve(c, r * a->e),
-        .s = carve(c, r * LDS),
+        .s = carve(c, BLOCK * LDS),
         .den = carve(c, LDS),
         .max_num = carve(c, r),
         .max_den = carve(c, r),
@@ -54,21 +54,25 @@ static void tile(const struct attend *a, const struct scratch *t, size_t n_rows,
     const struct kernels *k = a->kernels;
     size_t base = lo / PANEL * PANEL, n = hi - base;
     const float *log_num = seg->log_num ? seg->log_num + base : NULL, *log_den = seg->log_den ? seg->log_den + base : NULL;
-    k->score[seg->key_storage->id](t->q, n_rows, a->d, seg->keys, base, n, t->s, LDS);
-    for (size_t i = 0; i < n_rows; i++) {
-        float *s = t->s + i * LDS, unused = 0;
-        if (one_weight) {
-            t->rebase[i] = k->weigh(s, lo - base, hi - base, n, log_den, &t->max_den[i], &t->sum[i]);
-            continue;
+    for (size_t first = 0, rows; first < n_rows; first += rows) {
+        rows = min_size(BLOCK, n_rows - first);
+        k->score[seg->key_storage->id](t->q + first * a->d, rows, a->d, seg->keys, base, n, t->s, LDS);
+        for (size_t r = 0; r < rows; r++) {
+            float *s = t->s + r * LDS, unused = 0;
+            size_t i = first + r;
+            if (one_weight) {
+                t->rebase[i] = k->weigh(s, lo - base, hi - base, n, log_den, &t->max_den[i], &t->sum[i]);
+                continue;
+            }
+            memcpy(t->den, s, n * sizeof *s);
+            k->weigh(t->den, lo - base, hi - base, n, log_den, &t->max_den[i], &t->sum[i]);
+            if (seg->values)
+                t->rebase[i] = k->weigh(s, lo - base, hi - base, n, log_num, &t->max_num[i], &unused);
         }
-        memcpy(t->den, s, n * sizeof *s);
-        k->weigh(t->den, lo - base, hi - base, n, log_den, &t->max_den[i], &t->sum[i]);
         if (seg->values)
-            t->rebase[i] = k->weigh(s, lo - base, hi - base, n, log_num, &t->max_num[i], &unused);
+            k->accumulate[seg->value_storage->id](t->s + (lo - base), LDS, t->rebase + first, rows, seg->values, lo, hi - lo,
+                                                  a->e, t->n + first * a->e, a->e);
     }
-    if (seg->values)
-        k->accumulate[seg->value_storage->id](t->s + (lo - base), LDS, t->rebase, n_rows, seg->values, lo, hi - lo, a->e, t->n,
-                                              a->e);
 }
 
 /* w_i = exp(max_i + log_w_i - m) with m the largest exponent, which it returns; all 0 when that is -inf. */
@@ -105,7 +109,6 @@ void tensor_piece(const struct attend *a, const struct segment *piece, size_t qu
         t.max_num[i] = t.max_den[i] = -INFINITY;
         t.sum[i] = 0;
     }
-    memset(t.n, 0, n_rows * a->e * sizeof *t.n);
 
     bool one_weight = view_has_one_weight(&a->view[1]);
     for (size_t i = 0; i < a->view[1].n_seg; i++) {
@@ -128,8 +131,12 @@ void tensor_piece(const struct attend *a, const struct segment *piece, size_t qu
         return;
     const float *max_num = one_weight ? t.max_den : t.max_num;
     partial[PARTIAL_MAX_NUM] = weights(k, max_num, piece->log_num ? piece->log_num + lo : NULL, n_rows, x, t.w);
-    k->unpack_values[piece->value_storage->id](piece->values, lo, n_rows, a->e, t.v);
+    const float *v = t.v;
+    if (piece->value_storage->id == STORAGE_F32)
+        v = (const float *)piece->values + lo * a->e;
+    else
+        k->unpack_values[piece->value_storage->id](piece->values, lo, n_rows, a->e, t.v);
     for (size_t i = 0; i < n_rows; i++)
-        if (t.w[i] > 0)
-            k->multiply_add(t.w[i], t.v + i * a->e, t.n + i * a->e, a->e, partial + PARTIAL_HEAD);
+        if (t.w[i] > 0) /* else N_i may not even have been written */
+            k->multiply_add(t.w[i], v + i * a->e, t.n + i * a->e, a->e, partial + PARTIAL_HEAD);
 }

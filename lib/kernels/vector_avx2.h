@@ -16,7 +16,8 @@ enum { W = 8 };
 /* How many vectors of rows or columns go with m queries in a micro-kernel, so that m * VECTORS(m) accumulators hide the latency
  * of an FMA (8 in flight) and fit 16 registers beside their operands. */
 enum { TILE_QUERIES = 6 };
-#define VECTORS(m) ((m) == 1 ? 8 : (m) <= 3 ? 4 : 2)
+#define SCORE_QUERIES(id) ((id) == STORAGE_F16 ? 5 : TILE_QUERIES) /* widening halves takes registers, too */
+#define VECTORS(m) ((m) == 1 ? 8 : (m) == 2 ? 4 : 2)
 
 typedef __m256 vf;  /* floats */
 typedef __m256i vi; /* their bits, as signed integers */
@@ -194,6 +195,23 @@ INLINE float v_max_lanes(vf x)
     __m128 y = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
     y = _mm_max_ps(y, _mm_movehl_ps(y, y));
     return _mm_cvtss_f32(_mm_max_ss(y, _mm_movehdup_ps(y)));
+}
+
+/* x[i] lane j <-> x[j] lane i: 2 by 2, then 4 by 4, then the halves. */
+INLINE void v_transpose(vf x[W])
+{
+    vf y[W], z[W];
+#define PAIR(i) (y[i] = _mm256_unpacklo_ps(x[i], x[i + 1]), y[i + 1] = _mm256_unpackhi_ps(x[i], x[i + 1]))
+    PAIR(0), PAIR(2), PAIR(4), PAIR(6);
+#undef PAIR
+#define QUAD(i, a)                                                                                                             \
+    (z[i] = _mm256_shuffle_ps(y[a], y[a + 2], 0x44), z[i + 1] = _mm256_shuffle_ps(y[a], y[a + 2], 0xee),                       \
+     z[i + 2] = _mm256_shuffle_ps(y[a + 1], y[a + 3], 0x44), z[i + 3] = _mm256_shuffle_ps(y[a + 1], y[a + 3], 0xee))
+    QUAD(0, 0), QUAD(4, 4);
+#undef QUAD
+#define HALF(i) (x[i] = _mm256_permute2f128_ps(z[i], z[i + 4], 0x20), x[i + 4] = _mm256_permute2f128_ps(z[i], z[i + 4], 0x31))
+    HALF(0), HALF(1), HALF(2), HALF(3);
+#undef HALF
 }
 
 INLINE float v_first(vf x)

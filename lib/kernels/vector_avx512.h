@@ -15,6 +15,7 @@ enum { W = 16 };
 
 /* 32 registers: up to 24 accumulators beside their operands. */
 enum { TILE_QUERIES = 6 };
+#define SCORE_QUERIES(id) TILE_QUERIES
 #define VECTORS(m) ((m) <= 2 ? 8 : 4)
 
 typedef __m512 vf;
@@ -176,6 +177,31 @@ INLINE float v_sum_lanes(vf x)
 INLINE float v_max_lanes(vf x)
 {
     return _mm512_reduce_max_ps(x);
+}
+
+/* 2 by 2, 4 by 4, then the quarters: as v_transpose of vector_avx2.h. */
+INLINE void v_transpose(vf x[W])
+{
+    vf y[W], z[W];
+#define PAIR(i) (y[i] = _mm512_unpacklo_ps(x[i], x[i + 1]), y[i + 1] = _mm512_unpackhi_ps(x[i], x[i + 1]))
+    PAIR(0), PAIR(2), PAIR(4), PAIR(6), PAIR(8), PAIR(10), PAIR(12), PAIR(14);
+#undef PAIR
+#define QUAD(i)                                                                                                                \
+    (z[i] = _mm512_shuffle_ps(y[i], y[i + 2], 0x44), z[i + 1] = _mm512_shuffle_ps(y[i], y[i + 2], 0xee),                       \
+     z[i + 2] = _mm512_shuffle_ps(y[i + 1], y[i + 3], 0x44), z[i + 3] = _mm512_shuffle_ps(y[i + 1], y[i + 3], 0xee))
+    QUAD(0), QUAD(4), QUAD(8), QUAD(12);
+#undef QUAD
+    /* z[4g + c], quarter h: rows 4g..4g+3 of column 4h + c */
+#define COLUMN(c)                                                                                                              \
+    (y[c] = _mm512_shuffle_f32x4(z[c], z[c + 4], 0x88), y[c + 4] = _mm512_shuffle_f32x4(z[c], z[c + 4], 0xdd),                 \
+     y[c + 8] = _mm512_shuffle_f32x4(z[c + 8], z[c + 12], 0x88), y[c + 12] = _mm512_shuffle_f32x4(z[c + 8], z[c + 12], 0xdd))
+    COLUMN(0), COLUMN(1), COLUMN(2), COLUMN(3);
+#undef COLUMN
+#define WHOLE(c)                                                                                                               \
+    (x[c] = _mm512_shuffle_f32x4(y[c], y[c + 8], 0x88), x[c + 8] = _mm512_shuffle_f32x4(y[c], y[c + 8], 0xdd),                 \
+     x[c + 4] = _mm512_shuffle_f32x4(y[c + 4], y[c + 12], 0x88), x[c + 12] = _mm512_shuffle_f32x4(y[c + 4], y[c + 12], 0xdd))
+    WHOLE(0), WHOLE(1), WHOLE(2), WHOLE(3);
+#undef WHOLE
 }
 
 INLINE float v_first(vf x)

@@ -72,28 +72,85 @@ INLINE enum element element_of(enum storage_id id)
     return id == STORAGE_BF16 ? ELEMENT_BF16 : id == STORAGE_F16 ? ELEMENT_F16 : ELEMENT_F32;
 }
 
+/* Units are integers or floats, whatever they are declared as elsewhere. */
+INLINE void copy_unit(void *to, const void *from)
+{
+    memcpy(to, from, 4);
+}
+
+/* Units of W rows, `stride` apart, to W neighbouring lanes of a panel, and back. */
+INLINE void spread_units(const uint32_t *units, size_t stride, size_t n_units, uint32_t *lanes)
+{
+    size_t u = 0;
+    for (; u + W <= n_units; u += W) {
+        vf x[W];
+        for (size_t l = 0; l < W; l++)
+            x[l] = v_floats(v_load_bits(units + l * stride + u));
+        v_transpose(x);
+        for (size_t l = 0; l < W; l++)
+            v_store_bits(lanes + (u + l) * PANEL, v_bits(x[l]));
+    }
+    for (; u < n_units; u++)
+        for (size_t l = 0; l < W; l++)
+            copy_unit(lanes + u * PANEL + l, units + l * stride + u);
+}
+
+INLINE void gather_units(const uint32_t *lanes, size_t n_units, uint32_t *units, size_t stride)
+{
+    size_t u = 0;
+    for (; u + W <= n_units; u += W) {
+        vf x[W];
+        for (size_t l = 0; l < W; l++)
+            x[l] = v_floats(v_load_bits(lanes + (u + l) * PANEL));
+        v_transpose(x);
+        for (size_t l = 0; l < W; l++)
+            v_store_bits(units + l * stride + u, v_bits(x[l]));
+    }
+    for (; u < n_units; u++)
+        for (size_t l = 0; l < W; l++)
+            copy_unit(units + l * stride + u, lanes + u * PANEL + l);
+}
+
+enum { UNITS_MAX = SHAPE_DIM_MAX / 2 }; /* of a row of 16-bit elements; rows of f32 are units as they are */
+
 INLINE void pack_keys_any(enum storage_id id, const float *rows, size_t n, size_t d, void *keys, size_t row)
 {
-    uint32_t unit[SHAPE_DIM_MAX];
+    uint32_t buffer[W * UNITS_MAX];
     size_t n_units = storage_table[id].key_bytes(d) / 4;
-    for (size_t j = row; j < row + n; j++, rows += d) {
-        uint32_t *lane = (uint32_t *)keys + j / PANEL * PANEL * n_units + j % PANEL;
-        unit[n_units - 1] = 0; /* what an odd d leaves of the last pair */
-        narrow_run(element_of(id), rows, d, unit);
-        for (size_t u = 0; u < n_units; u++)
-            lane[u * PANEL] = unit[u];
+    for (size_t j = row, now; j < row + n; j += now, rows += now * d) {
+        uint32_t *lanes = (uint32_t *)keys + j / PANEL * PANEL * n_units + j % PANEL;
+        now = j % W == 0 && j + W <= row + n ? W : 1;
+        const uint32_t *units = buffer;
+        if (id == STORAGE_F32)
+            units = (const uint32_t *)rows;
+        else
+            for (size_t l = 0; l < now; l++) {
+                buffer[(l + 1) * n_units - 1] = 0; /* what an odd d leaves of the last pair */
+                narrow_run(element_of(id), rows + l * d, d, buffer + l * n_units);
+            }
+        if (now == W)
+            spread_units(units, n_units, n_units, lanes);
+        else
+            for (size_t u = 0; u < n_units; u++)
+                copy_unit(lanes + u * PANEL, units + u);
     }
 }
 
 INLINE void unpack_keys_any(enum storage_id id, const void *keys, size_t row, size_t n, size_t d, float *rows)
 {
-    uint32_t unit[SHAPE_DIM_MAX];
+    uint32_t buffer[W * UNITS_MAX];
     size_t n_units = storage_table[id].key_bytes(d) / 4;
-    for (size_t j = row; j < row + n; j++, rows += d) {
-        const uint32_t *lane = (const uint32_t *)keys + j / PANEL * PANEL * n_units + j % PANEL;
-        for (size_t u = 0; u < n_units; u++)
-            unit[u] = lane[u * PANEL];
-        widen_run(element_of(id), unit, d, 1, rows);
+    for (size_t j = row, now; j < row + n; j += now, rows += now * d) {
+        const uint32_t *lanes = (const uint32_t *)keys + j / PANEL * PANEL * n_units + j % PANEL;
+        now = j % W == 0 && j + W <= row + n ? W : 1;
+        uint32_t *units = id == STORAGE_F32 ? (uint32_t *)rows : buffer;
+        if (now == W)
+            gather_units(lanes, n_units, units, n_units);
+        else
+            for (size_t u = 0; u < n_units; u++)
+                copy_unit(units + u, lanes + u * PANEL);
+        for (size_t l = 0; l < now && id != STORAGE_F32; l++)
+            widen_run(element_of(id), buffer + l * n_units, d, 1, rows + l * d);
     }
 }
 

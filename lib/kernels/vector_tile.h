@@ -17,8 +17,9 @@
 enum {
     MAX_VECTORS = 8,
     MAX_ACCUMULATORS = 24,
-    SCORE_AHEAD = 4096,       /* bytes that panels are fetched before they are used */
-    ACCUMULATE_BYTES = 16384, /* values that stay in the first-level cache for all columns, while as many are fetched */
+    SCORE_AHEAD = 4096,   /* bytes that panels are fetched before they are used */
+    STREAM_BYTES = 16384, /* values that stay in the first-level cache for all columns, while as many are fetched */
+    BLOCK_BYTES = 32768,  /* the same where several blocks of queries use them, and storing sums in between costs more */
 };
 
 /* Two coordinates of W rows, from pairs of 16-bit elements: the even one in the low half of each lane, the odd one in the high
@@ -35,7 +36,7 @@ INLINE vf v_even(enum storage_id id, vi pair)
 INLINE vf v_odd(enum storage_id id, vi pair)
 {
     if (id == STORAGE_BF16)
-        return v_floats(v_and(pair, v_set1_bits((int32_t)0xffff0000)));
+        return v_floats(v_shift_left(v_shift_right(pair, 16), 16));
     return v_mul(v_floats(v_and(v_shift_right(pair, 3), v_set1_bits((int32_t)0x8fffe000))), v_set1(0x1p112f));
 }
 
@@ -81,6 +82,7 @@ INLINE void score_tile(enum storage_id id, size_t m, size_t nv, const float *q, 
             EACH_8(LOAD_EVEN, 0)
             EACH(MULTIPLY)
             c++;
+            __asm__("" : "+r"(panel));
             EACH_8(LOAD_ODD, 0)
             EACH(MULTIPLY)
         }
@@ -124,7 +126,7 @@ INLINE void score_any(enum storage_id id, const float *q, size_t n_q, size_t d, 
     if (n_q == 0)
         return;
     size_t panel_bytes = PANEL * storage_table[id].key_bytes(d), n_panels = (n + PANEL - 1) / PANEL;
-    size_t n_blocks = (n_q + TILE_QUERIES - 1) / TILE_QUERIES, wide = VECTORS(n_q / n_blocks) * W / PANEL;
+    size_t most = SCORE_QUERIES(id), n_blocks = (n_q + most - 1) / most, wide = VECTORS(n_q / n_blocks) * W / PANEL;
     const char *panel = (const char *)keys + row / PANEL * panel_bytes;
     for (size_t i = 0; i < n_panels; i += wide, panel += wide * panel_bytes) {
         size_t now = n_panels - i < wide ? n_panels - i : wide;
@@ -242,7 +244,7 @@ INLINE void accumulate_any(enum storage_id id, const float *p, size_t ldp, const
 {
     rescale(f, n_q, e, acc, lda);
     size_t row_bytes = storage_table[id].value_bytes(e), n_blocks = (n_q + TILE_QUERIES - 1) / TILE_QUERIES;
-    size_t rows = ACCUMULATE_BYTES / row_bytes;
+    size_t rows = (n_blocks == 1 ? STREAM_BYTES : BLOCK_BYTES) / row_bytes;
     const char *at = (const char *)values + row * row_bytes;
     for (size_t j = 0; j < n; j += rows, at += rows * row_bytes) {
         size_t now = n - j < rows ? n - j : rows;

@@ -12,6 +12,7 @@
 
 enum { W = 16 };
 enum { TILE_QUERIES = 6 };
+#define SCORE_QUERIES(id) TILE_QUERIES
 #define VECTORS(m) ((m) <= 2 ? 8 : 4)
 
 typedef struct {
@@ -204,6 +205,16 @@ INLINE float v_max_lanes(vf x)
     for (size_t l = 1; l < W; l++)
         x.x[0] = x.x[l] > x.x[0] ? x.x[l] : x.x[0];
     return x.x[0];
+}
+
+INLINE void v_transpose(vf x[W])
+{
+    for (size_t i = 0; i < W; i++)
+        for (size_t j = 0; j < i; j++) {
+            float swap = x[i].x[j];
+            x[i].x[j] = x[j].x[i];
+            x[j].x[i] = swap;
+        }
 }
 
 INLINE float v_first(vf x)
