@@ -256,6 +256,8 @@ static int create(struct subject **out, const struct bench_case *c, bool attend,
         fault_set(fault, err, "%s: the tensors of %zu tokens", c->kernel, c->tokens);
     else
         err = start_engine(s, kernels, fault);
+    if (!err)
+        s->account.slabs = engine_slabs(s->engine); /* as fresh as the pages that the engine appends to */
     if (err) {
         prompt_destroy(&s->base);
         return err;
