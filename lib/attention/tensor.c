@@ -30,7 +30,7 @@ static struct scratch lay_out(const struct attend *a, struct carve *c)
         .q = carve(c, r * a->d),
         .v = carve(c, r * a->e),
         .n = carve(c, r * a->e),
-        .s = carve(c, BLOCK * LDS),
+        .s = carve(c, (size_t)BLOCK * LDS),
         .den = carve(c, LDS),
         .max_num = carve(c, r),
         .max_den = carve(c, r),

@@ -204,7 +204,7 @@ bool row_list_check(const struct row_list *list, const char **reason)
     *reason = "pages are more or fewer than the rows need";
     if (list->n_pages != pages_for(list->n_rows) || list->n_pages > list->directory_pages)
         return false;
-    for (size_t p = 0; p < view.n_seg; p++) {
+    for (size_t p = 0; view.seg && p < view.n_seg; p++) {
         const struct segment *s = &view.seg[p];
         const struct rows *rows = &const_blocks_of(list)[p];
         struct segment fresh = rows_segment(rows, list->format, 0, s->n, p * CHUNK, list->span);

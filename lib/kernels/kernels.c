@@ -58,8 +58,9 @@ size_t kernels_runnable(const struct kernels *out[KERNELS_MAX])
 
 const struct kernels *kernels_best(void)
 {
-    const struct kernels *runnable[KERNELS_MAX];
-    return runnable[kernels_runnable(runnable) - 1];
+    const struct kernels *runnable[KERNELS_MAX] = {&kernels_scalar}; /* runs everywhere */
+    size_t n = kernels_runnable(runnable);
+    return runnable[n > 0 ? n - 1 : 0];
 }
 
 const struct kernels *kernels_find(const char *isa)
