@@ -13,7 +13,10 @@
     X(tova)                                                                                                                    \
     X(snapkv)                                                                                                                  \
     X(keydiff)                                                                                                                 \
-    X(expected)
+    X(expected)                                                                                                                \
+    X(subgen)                                                                                                                  \
+    X(subgen4)                                                                                                                 \
+    X(subgen2)
 
 #define POLICY_DECLARE(name) extern const struct cache_ops policy_##name;
 POLICY_LIST(POLICY_DECLARE)

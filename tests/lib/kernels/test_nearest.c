@@ -101,7 +101,7 @@ static void of_equally_near_rows_the_first_is_found(void)
         float rows[N * D], x[D] = {1, 2, 3}, distance;
         for (size_t j = 0; j < N; j++)
             for (size_t c = 0; c < D; c++)
-                rows[j * D + c] = x[c] + (j < first ? 2 : j % 2 ? 1 : -1);
+                rows[j * D + c] = x[c] + (j < first ? 2.0f : j % 2 ? 1.0f : -1.0f);
         for (enum storage_id id = 0; id < N_STORAGE; id++) {
             struct block b = block_of(id, rows, N, D);
             for (size_t i = 0; i < n_isas; i++) {
