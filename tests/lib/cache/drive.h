@@ -69,8 +69,8 @@ bool drive_same_state(struct drive *a, struct drive *b);
 uint64_t drive_shown(struct drive *drive);
 uint64_t drive_state(struct drive *drive);
 
-/* Rows shown to a query of the last token, of view `view`. */
-size_t drive_rows(struct drive *drive, size_t view);
+/* Rows shown to a query of the last token, of view `which`. */
+size_t drive_rows(struct drive *drive, size_t which);
 
 /* What a row is to a query: not there, there, or there with score 0 whatever its key (unmasked windows). */
 enum see { HIDDEN, SEEN, ZERO };
