@@ -133,7 +133,7 @@ static void leave_out(struct eval *v, const char *name, const char *budget, cons
 /* An engine that would need more memory than the machine has is not started. */
 static bool fits_memory(const struct eval *v, char *reason, size_t size)
 {
-    double needs = trial_worst_bytes(v->trial, v->trace.n_tokens);
+    double needs = trial_worst_growth(v->trial, v->trace.n_tokens);
     double has = 0.75 * (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
     snprintf(reason, size, "it may take %.3g GiB, and three quarters of this machine's memory are %.3g GiB", needs / 0x1p30,
              has / 0x1p30);

@@ -187,7 +187,7 @@ int trial_policy(const struct trial *t, uint32_t layer, size_t kv_head, struct p
     return err;
 }
 
-double trial_worst_bytes(const struct trial *t, uint64_t n_tokens)
+double trial_worst_growth(const struct trial *t, uint64_t n_tokens)
 {
     double bytes = 0;
     for (uint32_t l = 0; l < engine_stream_shape(t->stream)->n_layers; l++)

@@ -49,7 +49,7 @@ bool trial_gauge(const struct trial *trial, const char *name, double *value);
 /* The settings of one head of the open stream. */
 int trial_policy(const struct trial *trial, uint32_t layer, size_t kv_head, struct policy *out, struct fault *fault);
 
-/* What the whole stream may come to take when every layer holds n tokens. */
-double trial_worst_bytes(const struct trial *trial, uint64_t n_tokens);
+/* What n tokens more in every layer may come to take. */
+double trial_worst_growth(const struct trial *trial, uint64_t n_tokens);
 
 #endif

@@ -99,10 +99,11 @@ static int run_case(struct experiment *x, struct trial *trial, const struct opti
         return err;
     double m1 = p->m[0] == SIZE_MAX ? (double)n : (double)p->m[0], m2 = p->m[1] == SIZE_MAX ? (double)n : (double)p->m[1];
     return experiment_add(x,
-                          json_pack("{s:f, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:f}", "m1", m1, "delta1", p->delta[0],
-                                    "m2", m2, "delta2", p->delta[1], "n", (json_int_t)n, "clusters1", factors[0], "clusters2",
-                                    factors[1], "delta_products", delta, "clusters_products", products[0], "predicted_at_most",
-                                    m1 * m2, "clusters_at_quarter_delta", products[1]),
+                          json_pack("{s:I, s:f, s:I, s:f, s:I, s:I, s:I, s:f, s:I, s:I, s:I}", "m1", (json_int_t)m1, "delta1",
+                                    p->delta[0], "m2", (json_int_t)m2, "delta2", p->delta[1], "n", (json_int_t)n, "clusters1",
+                                    (json_int_t)factors[0], "clusters2", (json_int_t)factors[1], "delta_products", delta,
+                                    "clusters_products", (json_int_t)products[0], "predicted_at_most", (json_int_t)(m1 * m2),
+                                    "clusters_at_quarter_delta", (json_int_t)products[1]),
                           fault);
 }
 

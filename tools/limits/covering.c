@@ -51,8 +51,8 @@ static int run_dimension(struct experiment *x, struct trial *trial, const struct
         /* By how much the number grows: 1 with every key, 0 when it stands still. */
         double exponent = i ? log(clusters[i] / clusters[i - 1]) / log((double)at[i] / (double)at[i - 1]) : NAN;
         err = experiment_add(x,
-                             json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:o}", "d", (json_int_t)d, "n", (json_int_t)at[i],
-                                       "delta", o->delta, "clusters", clusters[i], "bound", bound, "share",
+                             json_pack("{s:I, s:I, s:f, s:I, s:f, s:f, s:o}", "d", (json_int_t)d, "n", (json_int_t)at[i],
+                                       "delta", o->delta, "clusters", (json_int_t)clusters[i], "bound", bound, "share",
                                        clusters[i] / (double)at[i], "growth", experiment_real(exponent)),
                              fault);
     }

@@ -5,7 +5,8 @@
  *
  * The paper counts the two-cache form as faster by the multiplications that form products. A step of it reads n^2 (d + e) numbers
  * from memory, though, where the other form computes on 2 n (d + e) that stay in cache. The same for the compressed forms, subgen2
- * (clusters of product rows) and subgen4 (clusters of the factors), on streams whose factors are clustered. */
+ * (clusters of product rows, with and without the history of factors) and subgen4 (clusters of the factors), on a stream whose
+ * factors are clustered, at the radius that they were planted with. */
 #include "tools/eval/measure.h"
 #include "tools/eval/words.h"
 #include "tools/limits/draw.h"
@@ -14,40 +15,46 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char WHO[] = "attn limits tradeoff";
 
 enum { PROBE = 9 /* tokens before each length that are timed; the median counts */, LENGTHS_MAX = WORDS_MAX };
 
 struct options {
-    uint64_t d, clusters, seed;
+    uint64_t d, clusters, bytes, seed;
     const char *lengths, *storage;
 };
 
 #define AT(field) offsetof(struct options, field)
 
 static const struct command_option option_table[] = {
-    {"--n", "N,...", OPTION_TEXT, AT(lengths), 0, 0, false, "lengths of the stream, rising (default 32,64,128,256,512)"},
+    {"--n", "N,...", OPTION_TEXT, AT(lengths), 0, 0, false, "lengths of the stream, rising (default 64,128,...,2048)"},
     {"--d", "D", OPTION_COUNT, AT(d), 1, 1024, false, "dimension of keys and values (default 64)"},
     {"--clusters", "N", OPTION_COUNT, AT(clusters), 1, 1 << 16, false, "that the factors lie in (default 8)"},
     {"--storage", "NAME", OPTION_TEXT, AT(storage), 0, 0, false, "of all rows (default f32)"},
+    {"--bytes", "N", OPTION_COUNT, AT(bytes), 1 << 16, 0x1p40, false,
+     "the most that a full form may grow by (default 268435456)"},
     {"--seed", "N", OPTION_COUNT, AT(seed), 0, 0x1p53, false, "of the stream (default 0)"},
 };
 
 static const char HELP[] =
     "Tensor attention with four caches and with two, full and compressed: bytes and seconds of a token against length.";
 
-/* Forms that are compared: the first of a pair holds factors, the second products. */
+/* Forms that are compared: of each pair the first holds factors, the others products. */
 struct form {
-    const char *pair, *policy, *settings;
-    bool products;
+    const char *pair, *name, *policy;
+    size_t factors; /* the form that it is compared with */
+    bool sketch;    /* it clusters, within the radius that the stream was planted with */
+    bool history;   /* subgen2: forms products from the factors of all tokens */
 };
 
 static const struct form forms[] = {
-    {"full", "full", "", false},
-    {"full", "two_cache", "", true},
-    {"subgen", "subgen4", "", false},
-    {"subgen", "subgen2", "", true},
+    {"full", "full", "full", 0, false, false},
+    {"full", "two_cache", "two_cache", 0, false, false},
+    {"subgen", "subgen4", "subgen4", 2, true, false},
+    {"subgen", "subgen2, history", "subgen2", 2, true, true},
+    {"subgen", "subgen2, history-free", "subgen2", 2, true, false},
 };
 
 enum { N_FORMS = sizeof forms / sizeof *forms };
@@ -64,10 +71,13 @@ struct run {
     struct trial *trial;
     size_t n;                     /* tokens of the longest stream */
     float *q, *key[2], *value[2]; /* (n, d) */
+    double largest[2];            /* max |k|_inf of each stream */
     struct found found[N_FORMS][LENGTHS_MAX];
 };
 
-/* Keys within 0.05 of planted centres of norm 1, values that go with the cluster plus noise. */
+static const double DIAMETER = 0.1; /* of the planted clusters */
+
+/* Keys in clusters around planted centres of norm 1, values that go with the cluster plus noise. */
 static int make_stream(struct run *r, struct fault *fault)
 {
     const struct options *o = &r->options;
@@ -89,7 +99,8 @@ static int make_stream(struct run *r, struct fault *fault)
             draw_on_sphere(o->seed + 4 + i, cluster, d, centre);
             draw_in_ball(o->seed + 6 + i, t, d, noise);
             for (size_t c = 0; c < d; c++) {
-                r->key[i][t * d + c] = (float)((double)centre[c] + 0.05 * (double)noise[c]);
+                r->key[i][t * d + c] = (float)((double)centre[c] + 0.499 * DIAMETER * (double)noise[c]);
+                r->largest[i] = fmax(r->largest[i], fabs((double)r->key[i][t * d + c]));
                 r->value[i][t * d + c] =
                     (float)(draw_normal(o->seed + 8 + i, cluster, c) + 0.1 * draw_normal(o->seed + 10 + i, t, c));
             }
@@ -139,6 +150,19 @@ static int grow_to(struct run *r, size_t from, size_t n, float *out, struct foun
     return 0;
 }
 
+/* The paper's sketches have no exact rows in front. Products need the radius that clusterability says. */
+static void write_profile(const struct run *r, const struct form *f, char *text, size_t size)
+{
+    int at = snprintf(text, size, TRIAL_POLICY "%s,storage=%s", f->policy, r->options.storage);
+    double products = DIAMETER * (r->largest[0] + r->largest[1]);
+    if (!f->sketch)
+        return;
+    at += snprintf(text + at, size - (size_t)at, ",sink_tokens=0,recent_tokens=0,delta=%.9g",
+                   strcmp(f->policy, "subgen2") == 0 ? products : DIAMETER);
+    if (strcmp(f->policy, "subgen2") == 0)
+        snprintf(text + at, size - (size_t)at, ",factor_delta=%.9g,history=%s", DIAMETER, f->history ? "true" : "false");
+}
+
 /* One form over all lengths. What it cannot do is left out. */
 static int grow(struct run *r, size_t f, struct fault *fault)
 {
@@ -146,9 +170,9 @@ static int grow(struct run *r, size_t f, struct fault *fault)
     struct shape *shape = calloc(1, sizeof *shape);
     float *out = calloc(d, sizeof *out);
     struct fault why = {0};
-    char profile[160];
+    char profile[200];
     int err = shape && out ? 0 : fault_set(&why, ERR_NO_MEMORY, "a stream");
-    snprintf(profile, sizeof profile, TRIAL_POLICY "%s,storage=%s%s", forms[f].policy, r->options.storage, forms[f].settings);
+    write_profile(r, &forms[f], profile, sizeof profile);
     if (!err) {
         *shape = (struct shape){.n_layers = 1,
                                 .kind = {ATTENTION_TENSOR},
@@ -161,9 +185,15 @@ static int grow(struct run *r, size_t f, struct fault *fault)
         err = trial_open(r->trial, shape, profile, &why);
     }
     for (size_t i = 0; i < r->lengths.n && !err; i++) {
-        command_progress(forms[f].policy, i, r->lengths.n);
-        err = grow_to(r, before, (size_t)r->lengths.number[i], out, &r->found[f][i], &why);
-        before = (size_t)r->lengths.number[i];
+        size_t n = (size_t)r->lengths.number[i];
+        command_progress(forms[f].name, i, r->lengths.n);
+        /* At worst every row is a cluster of a sketch; here they are planted. */
+        if (!forms[f].sketch && trial_worst_growth(r->trial, n - before) > (double)r->options.bytes)
+            err = fault_set(&why, ERR_TOO_LARGE, "from %zu tokens on it takes more than --bytes %llu", n,
+                            (unsigned long long)r->options.bytes);
+        else
+            err = grow_to(r, before, n, out, &r->found[f][i], &why);
+        before = n;
         if (command_interrupted())
             break;
     }
@@ -174,14 +204,8 @@ static int grow(struct run *r, size_t f, struct fault *fault)
     if (command_interrupted())
         return fault_set(fault, ERR_FAILED, "interrupted");
     if (err)
-        experiment_left_out(r->x, profile, why.text);
+        experiment_left_out(r->x, forms[f].name, why.text);
     return 0;
-}
-
-/* The other form of the pair. */
-static size_t partner(size_t f)
-{
-    return f ^ 1;
 }
 
 static int add_rows(struct run *r, struct fault *fault)
@@ -189,42 +213,45 @@ static int add_rows(struct run *r, struct fault *fault)
     int err = 0;
     for (size_t f = 0; f < N_FORMS; f++)
         for (size_t i = 0; i < r->lengths.n && !err; i++) {
-            const struct found *it = &r->found[f][i], *other = &r->found[partner(f)][i];
+            const struct found *it = &r->found[f][i], *other = &r->found[forms[f].factors][i];
             double n = r->lengths.number[i], d = (double)r->options.d;
-            bool full = f < 2; /* only of the full forms the count is a formula */
+            bool products = f != forms[f].factors;
             if (!it->measured)
                 continue;
             double bytes_ratio = other->measured ? it->bytes / other->bytes : NAN;
             double ratio = other->measured ? (it->append + it->attend) / (other->append + other->attend) : NAN;
             err = experiment_add(
                 r->x,
-                json_pack("{s:s, s:s, s:I, s:I, s:o, s:f, s:f, s:f, s:o, s:o}", "pair", forms[f].pair, "form", forms[f].policy,
+                json_pack("{s:s, s:s, s:I, s:I, s:o, s:f, s:f, s:f, s:o, s:o}", "pair", forms[f].pair, "form", forms[f].name,
                           "n", (json_int_t)n, "bytes", (json_int_t)it->bytes, "numbers_predicted",
-                          full ? json_integer((json_int_t)(forms[f].products ? 2 * n * n * d : 4 * n * d)) : json_null(),
+                          forms[f].sketch ? json_null() : json_integer((json_int_t)(products ? 2 * n * n * d : 4 * n * d)),
                           "append_seconds", it->append, "attend_seconds", it->attend, "token_seconds", it->append + it->attend,
-                          "bytes_beside_other", experiment_real(bytes_ratio), "seconds_beside_other", experiment_real(ratio)),
+                          "bytes_beside_factors", experiment_real(bytes_ratio), "seconds_beside_factors",
+                          experiment_real(ratio)),
                 fault);
         }
     return err;
 }
 
-/* For each pair: the least length from which the form of products is faster up to the longest, or null. */
-static json_t *crossovers(const struct run *r)
+static bool is_faster(const struct found *a, const struct found *b, bool queries_only)
+{
+    return queries_only ? a->attend < b->attend : a->append + a->attend < b->append + b->attend;
+}
+
+/* For each form of products: the least length from which it is faster than the one of factors, as far as both were measured, or
+ * null. */
+static json_t *crossovers(const struct run *r, bool queries_only)
 {
     json_t *all = json_object();
-    for (size_t f = 0; f + 1 < N_FORMS; f += 2) {
-        json_t *from = json_null();
-        for (size_t i = r->lengths.n; i-- > 0;) {
-            const struct found *factors = &r->found[f][i], *products = &r->found[f + 1][i];
-            if (!factors->measured || !products->measured ||
-                products->append + products->attend >= factors->append + factors->attend)
-                break;
-            json_decref(from);
-            from = json_integer((json_int_t)r->lengths.number[i]);
-        }
-        if (r->found[f][0].measured && r->found[f + 1][0].measured)
-            json_object_set(all, forms[f].pair, from);
-        json_decref(from);
+    for (size_t f = 0; f < N_FORMS; f++) {
+        const struct found *products = r->found[f], *factors = r->found[forms[f].factors];
+        size_t n = 0, from;
+        while (n < r->lengths.n && products[n].measured && factors[n].measured)
+            n++;
+        for (from = n; from > 0 && is_faster(&products[from - 1], &factors[from - 1], queries_only);)
+            from--;
+        if (f != forms[f].factors && n > 0)
+            json_object_set_new(all, forms[f].name, from < n ? json_integer((json_int_t)r->lengths.number[from]) : json_null());
     }
     return all;
 }
@@ -238,12 +265,13 @@ static int run_all(struct run *r, struct fault *fault)
         if (cache_find(forms[f].policy))
             err = grow(r, f, fault);
         else
-            experiment_left_out(r->x, forms[f].policy, "this build has no such policy");
+            experiment_left_out(r->x, forms[f].name, "this build has no such policy");
     trial_destroy(r->trial);
     if (!err)
         err = add_rows(r, fault);
     if (!err)
-        r->x->more = json_pack("{s:o}", "product_form_faster_from_n", crossovers(r));
+        r->x->more = json_pack("{s:o, s:o}", "product_form_token_faster_from_n", crossovers(r, false),
+                               "product_form_query_faster_from_n", crossovers(r, true));
     free(r->q);
     for (size_t i = 0; i < 2; i++) {
         free(r->key[i]);
@@ -263,16 +291,19 @@ int limits_tradeoff(int argc, char **argv)
     struct experiment x = {
         .who = WHO,
         .name = "tradeoff",
-        .predicts = "two caches hold 2 n^2 d numbers where four hold 4 n d, a ratio of n / 2; the paper counts a step of two "
-                    "caches as faster "
-                    "by the Omega(n^2 d) multiplications that form products, memory traffic says the opposite once n^2 rows "
-                    "leave the cache",
+        .predicts =
+            "two caches hold 2 n^2 d numbers where four hold 4 n d, a ratio of n / 2; the paper counts a step of two caches as "
+            "faster by the Omega(n^2 d) multiplications that form products, memory traffic says the opposite. Sketches of "
+            "products answer in O(d (m t + s)) where those of factors take O(d (m1 m2 t^2 + s^2)), and append in O(n m d) "
+            "with history where those take O((m1 + m2) d)",
         .rows = json_array(),
         .tables = "pair",
         .panels = panels,
         .n_panels = 4,
     };
-    struct run r = {.x = &x, .options = {.d = 64, .clusters = 8, .lengths = "32,64,128,256,512", .storage = "f32"}};
+    struct run r = {
+        .x = &x,
+        .options = {.d = 64, .clusters = 8, .bytes = 1 << 28, .lengths = "64,128,256,512,1024,2048", .storage = "f32"}};
     struct experiment_options shown = {0};
     struct fault fault = {0};
     const struct option_group groups[] = {{option_table, sizeof option_table / sizeof *option_table, &r.options},
