@@ -34,7 +34,7 @@ static const struct command_option option_table[] = {
     {"--budgets", "SHARE,...", OPTION_TEXT, AT(budgets), 0, 0, false, "of the full cache in bf16 (default 1/4)"},
     {"--games", "NAME,...", OPTION_TEXT, AT(games), 0, 0, false, "softmax, tensor, two_cache, low_dimension (default all)"},
     {"--low-d", "D,...", OPTION_TEXT, AT(low_d), 0, 0, false, "dimensions of the low_dimension game (default 4,6)"},
-    {"--low-n", "N,...", OPTION_TEXT, AT(low_n), 0, 0, false, "its rows (default 16,64,256,1024)"},
+    {"--low-n", "N,...", OPTION_TEXT, AT(low_n), 0, 0, false, "its rows (default 64,256,1024)"},
     {"--seed", "N", OPTION_COUNT, AT(seed), 0, 0x1p53, false, "of all draws (default 0)"},
 };
 
@@ -79,45 +79,66 @@ static json_t *row_of(const char *name, const struct contender *c, const struct 
                      p->success, "bits", p->bits, "fano_bits", p->fano, "distance", experiment_real(play_distance(p)));
 }
 
+static int play_contender(struct run *r, const char *name, const struct game *g, enum attention_kind kind, size_t n,
+                          const struct contender *c, struct fault *fault)
+{
+    struct play play;
+    struct fault why = {0};
+    if (game_play(r->trial, g, kind, c->profile, 0, &play, &why)) {
+        experiment_left_out(r->x, c->profile, why.text);
+        return 0;
+    }
+    return experiment_add(r->x, row_of(name, c, g, n, &play), fault);
+}
+
 /* One game for every contender. n: what the game's rows are counted by in the answer. */
 static int play_all(struct run *r, const char *name, const struct game *g, enum attention_kind kind, size_t n,
                     const struct words *storages, struct fault *fault)
 {
     struct contenders list;
     struct play sketch;
-    size_t first = json_array_size(r->x->rows);
     int err = contenders_list(&list, 1u << kind, &r->policies, storages, &r->budgets, "", fault);
     game_sketch(g, &sketch);
     if (!err)
         err = experiment_add(r->x, row_of(name, NULL, g, n, &sketch), fault);
     for (size_t i = 0; i < list.n && !err; i++) {
-        struct play play;
-        struct fault why = {0};
         command_progress(name, i, list.n);
-        if (game_play(r->trial, g, kind, list.item[i].profile, 0, &play, &why))
-            experiment_left_out(r->x, list.item[i].profile, why.text);
-        else
-            err = experiment_add(r->x, row_of(name, &list.item[i], g, n, &play), fault);
+        err = play_contender(r, name, g, kind, n, &list.item[i], fault);
         if (command_interrupted())
             err = fault_set(fault, ERR_FAILED, "interrupted");
     }
     command_progress(name, 1, 1);
     contenders_free(&list);
-    order_rows(r->x->rows, first);
     return err;
+}
+
+/* SubGen without a budget, its clusters so small that no two keys share one (they are at least 2 / sqrt(d) apart): what it takes
+ * follows the number of keys, not of rows. */
+static int play_unbounded(struct run *r, const char *name, const struct game *g, struct fault *fault)
+{
+    struct contender c = {.ops = cache_find("subgen"), .storage = &storage_table[STORAGE_BF16], .budget_text = ""};
+    if (!c.ops || !words_ask_for(&r->policies, "subgen"))
+        return 0;
+    snprintf(c.profile, sizeof c.profile, TRIAL_POLICY "subgen,storage=bf16,sink_tokens=0,recent_tokens=0,samples=1,delta=%.6g",
+             1 / sqrt((double)g->d));
+    return play_contender(r, name, g, ATTENTION_SOFTMAX, g->n, &c, fault);
 }
 
 static int play_one(struct run *r, const char *name, enum attention_kind kind, size_t n, size_t rows, size_t d,
                     const struct words *storages, struct fault *fault)
 {
     struct game game = {0};
-    uint64_t seed = mix(r->options.seed ^ mix(json_array_size(r->x->rows))); /* a game of its own */
+    size_t first = json_array_size(r->x->rows);
     double there_are = game_keys_there_are(d);
     size_t m = (double)rows < there_are ? rows : (size_t)there_are;
+    uint64_t seed = mix(r->options.seed ^ mix(first)); /* a game of its own */
     int err = game_create(&game, rows, m, d, r->options.e, r->options.draws, seed, fault);
     if (!err)
         err = play_all(r, name, &game, kind, n, storages, fault);
+    if (!err && strcmp(name, "low_dimension") == 0)
+        err = play_unbounded(r, name, &game, fault);
     game_free(&game);
+    order_rows(r->x->rows, first);
     return err;
 }
 
@@ -226,7 +247,7 @@ int limits_index(int argc, char **argv)
                                 .budgets = "1/4",
                                 .games = "all",
                                 .low_d = "4,6",
-                                .low_n = "16,64,256,1024"}};
+                                .low_n = "64,256,1024"}};
     struct experiment_options shown = {0};
     struct fault fault = {0};
     const struct option_group groups[] = {{option_table, sizeof option_table / sizeof *option_table, &r.options},
