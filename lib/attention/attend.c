@@ -81,9 +81,11 @@ static void unit_of_many(const struct attend *a, const struct plan *p, size_t un
         partial_clear(merged + i * slot, a->e);
     for (size_t i = 0; i < p->n_pieces; i++) {
         struct segment piece = view_piece(&a->view[0], a->n_views == 2 ? TENSOR_CHUNK : CHUNK, i);
-        bool seen = a->n_views == 2 ? tensor_piece(a, &piece, unit, partials, work)
-                                    : softmax_piece(a, &piece, token, n_tokens, partials, work);
-        for (size_t j = 0; j < n && seen; j++)
+        if (a->n_views == 2)
+            tensor_piece(a, &piece, unit, partials, work);
+        else
+            softmax_piece(a, &piece, token, n_tokens, partials, work);
+        for (size_t j = 0; j < n; j++)
             partial_merge(a->kernels, merged + j * slot, partials + j * slot, a->e);
     }
     for (size_t i = 0; i < n; i++)

@@ -6,9 +6,8 @@
  *
  * Softmax (one view):  the queries of a few tokens: a unit is one chunk of rows, read once for all of them; many tokens (a
  * prompt): a unit is a block of queries that walks over all rows it may see.
- * Tensor (two views):  a unit is (query, TENSOR_CHUNK rows of stream 1), or with many queries a whole query; row i of stream 1
- * asks stream 2 the query q*k1_i, so a chunk is a matrix product, exp, and a matrix product, tiled with online softmax; n x n
- * is never in memory.
+ * Tensor (two views):  a unit is (query, TENSOR_CHUNK rows of stream 1); row i of stream 1 asks stream 2 the query q*k1_i, so a
+ * chunk is a matrix product, exp, and a matrix product, tiled with online softmax; n x n is never in memory.
  *     out = sum_i e^(num1_i + a_i - A) v1_i * N_i / sum_i e^(den1_i + b_i - B) Z_i * e^(A - B)          (derived; design section 1)
  *     N_i, Z_i: row i's numerator and denominator over stream 2, a_i, b_i their maxima; A, B the maxima over i.
  *

@@ -51,14 +51,14 @@ struct carve {
 float *carve(struct carve *c, size_t n);
 
 /* Softmax over one piece: the queries of tokens [token, token + n_tokens) of the plan, group queries each, into as many
- * partials. At most SOFTMAX_QUERIES queries, or those of one token. False when they see no row: all partials are empty. */
+ * partials. At most SOFTMAX_QUERIES queries, or those of one token. */
 enum { SOFTMAX_QUERIES = 64 };
 size_t softmax_scratch_floats(const struct attend *a);
-bool softmax_piece(const struct attend *a, const struct segment *piece, size_t token, size_t n_tokens, float *partials,
+void softmax_piece(const struct attend *a, const struct segment *piece, size_t token, size_t n_tokens, float *partials,
                    float *scratch);
 
-/* Tensor attention of one query over one piece of stream 1 and all of stream 2, into one partial; false as above. */
+/* Tensor attention of one query over one piece of stream 1 and all of stream 2, into one partial. */
 size_t tensor_scratch_floats(const struct attend *a);
-bool tensor_piece(const struct attend *a, const struct segment *piece, size_t query, float *partial, float *scratch);
+void tensor_piece(const struct attend *a, const struct segment *piece, size_t query, float *partial, float *scratch);
 
 #endif

@@ -24,8 +24,7 @@ enum {
 
 /* Two coordinates of W rows, from pairs of 16-bit elements: the even one in the low half of each lane, the odd one in the high
  * half. A bf16 is the upper half of an f32. A half's exponent and fraction moved to an f32's place stand for the number times
- * 2^-112 (see element.h); the arithmetic shift repeats the sign, and the mask drops the repetitions. The odd bf16 goes there and
- * back instead of through a mask, which would take a register. */
+ * 2^-112 (see element.h); the arithmetic shift repeats the sign, and the mask drops the repetitions. */
 INLINE vf v_even(enum storage_id id, vi pair)
 {
     pair = v_shift_left(pair, 16);
@@ -83,8 +82,6 @@ INLINE void score_tile(enum storage_id id, size_t m, size_t nv, const float *q, 
             EACH_8(LOAD_EVEN, 0)
             EACH(MULTIPLY)
             c++;
-            /* The compiler forgets what lies at the panel and loads it again, as one operand, instead of keeping it in
-             * registers that the sums need. */
             __asm__("" : "+r"(panel));
             EACH_8(LOAD_ODD, 0)
             EACH(MULTIPLY)
@@ -116,7 +113,7 @@ INLINE void score_panels(enum storage_id id, size_t m, const float *q, size_t d,
         score_tile(id, m, PANEL / W, q, d, panel, panel_bytes, s, lds);
 }
 
-/* Queries of a block: as equal as possible. */
+/* Queries per block: as equal as possible, at most TILE_QUERIES. */
 INLINE size_t block_of(size_t n_q, size_t index, size_t n_blocks)
 {
     return n_q / n_blocks + (index < n_q % n_blocks);
