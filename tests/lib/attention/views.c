@@ -115,7 +115,8 @@ static size_t all_rows(const struct test_view *view)
     return n;
 }
 
-void reference_query(const struct attend *a, const struct test_view view[2], size_t query, double *out, double *lse)
+void reference_query(const struct attend *a, const struct test_view view[2], size_t query, double *out, double *magnitude,
+                     double *lse)
 {
     uint64_t token = a->first_token + a->token_step * (query / a->group);
     const float *q = a->q + query * a->d;
@@ -139,7 +140,7 @@ void reference_query(const struct attend *a, const struct test_view view[2], siz
     if (a->sink_logit && a->sink_logit[query % a->group] > shift)
         shift = a->sink_logit[query % a->group];
     for (size_t c = 0; c < a->e; c++)
-        out[c] = 0;
+        out[c] = magnitude[c] = 0;
     for (size_t i = 0; i < n1 && shift > -INFINITY; i++)
         for (size_t j = 0; j < n2; j++) {
             double s = score[i * n2 + j] - shift;
@@ -147,13 +148,18 @@ void reference_query(const struct attend *a, const struct test_view view[2], siz
             if (!first[i].value || (tensor && !second[j].value))
                 continue;
             double w = exp(s + first[i].num + (tensor ? second[j].num : 0));
-            for (size_t c = 0; c < a->e; c++)
-                out[c] += w * first[i].value[c] * (tensor ? second[j].value[c] : 1);
+            for (size_t c = 0; c < a->e; c++) {
+                double term = w * first[i].value[c] * (tensor ? second[j].value[c] : 1);
+                out[c] += term;
+                magnitude[c] += fabs(term);
+            }
         }
     if (a->sink_logit && shift > -INFINITY)
         sum += exp(a->sink_logit[query % a->group] - shift);
-    for (size_t c = 0; c < a->e; c++)
-        out[c] = sum > 0 ? out[c] / sum : 0;
+    for (size_t c = 0; c < a->e && sum > 0; c++) {
+        out[c] /= sum;
+        magnitude[c] /= sum;
+    }
     *lse = sum > 0 ? shift + log(sum) : -INFINITY;
     free(first);
     free(second);

@@ -35,8 +35,10 @@ void test_view_free(struct test_view *view);
 /* A plan with everything drawn: storages, spans, weights, n rows. */
 struct segment_plan segment_plan_random(struct numbers *r, uint64_t first, size_t n);
 
-/* One query head of query token i of the plan: out (e,), and the log of the denominator's sum. */
-void reference_query(const struct attend *a, const struct test_view view[2], size_t query, double *out, double *lse);
+/* One query head of the plan: out (e,), the same of the terms' magnitudes (what out would be if nothing cancelled), and the log of
+ * the denominator's sum. */
+void reference_query(const struct attend *a, const struct test_view view[2], size_t query, double *out, double *magnitude,
+                     double *lse);
 
 /* The pairs of rows that its queries see, counted one by one. */
 double reference_pairs(const struct attend *a, const struct test_view view[2]);
