@@ -40,11 +40,11 @@ B := build/$(FLAVOUR)
 endif
 O := $(B)/obj
 
-LIB_SRC    := $(sort $(wildcard lib/*/*.c))
+LIB_SRC    := $(sort $(wildcard lib/*/*.c lib/*/*/*.c))
 WORKER_SRC := $(sort $(wildcard workers/*.c))
 DAEMON_SRC := $(sort $(wildcard daemon/*.c))
 TOOL_SRC   := $(sort $(wildcard tools/*.c tools/*/*.c))
-TEST_SRC   := $(sort $(wildcard tests/*.c tests/lib/*/*.c tests/workers/*.c tests/daemon/*.c tests/tools/*.c tests/tools/*/*.c tests/e2e/*.c))
+TEST_SRC   := $(sort $(wildcard tests/*.c tests/lib/*/*.c tests/lib/*/*/*.c tests/workers/*.c tests/daemon/*.c tests/tools/*.c tests/tools/*/*.c tests/e2e/*.c))
 FUZZ_SRC   := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 
 obj = $(patsubst %.c,$(O)/%.o,$(1))

@@ -10,7 +10,7 @@
  * reservoir are the first K candidates in their order. */
 #include "base/coins.h"
 #include "cache/policies.h"
-#include "cache/selection.h"
+#include "cache/ranked/selection.h"
 
 #include <math.h>
 
