@@ -1,5 +1,6 @@
 /* Determinism: the same messages give the same bits for every number of threads and pools, here and in the daemon; the same
  * tokens cut otherwise give the same outputs to 1e-6. */
+#include "cache/cache.h"
 #include "tests/e2e/house.h"
 #include "tests/test.h"
 
@@ -30,11 +31,16 @@ static const struct work works[] = {
     {"tova,budget_fraction=0.2,storage=bf16", ATTENTION_SOFTMAX, 4, 4, 16, 8, N, ELEMENT_F32},
     {"snapkv,budget_fraction=0.2", ATTENTION_SOFTMAX, 4, 2, 16, 8, N, ELEMENT_F32},
     {"keydiff,budget_fraction=0.2", ATTENTION_SOFTMAX, 4, 2, 16, 8, N, ELEMENT_F32},
+    {"expected,budget_fraction=0.3", ATTENTION_SOFTMAX, 4, 2, 16, 8, N, ELEMENT_F32},
+    {"subgen,budget_fraction=0.3", ATTENTION_SOFTMAX, 4, 2, 16, 8, N, ELEMENT_F32},
+    {"subgen,estimator=paper,delta=3", ATTENTION_SOFTMAX, 4, 2, 16, 8, N, ELEMENT_BF16},
     {"full", ATTENTION_TENSOR, 4, 2, 16, 8, N_TENSOR, ELEMENT_F32},
     {"bf16", ATTENTION_TENSOR, 4, 4, 7, 9, N_TENSOR, ELEMENT_BF16},
     {"window,window_tokens=50x9,sink_tokens=2", ATTENTION_TENSOR, 4, 2, 16, 8, N_TENSOR, ELEMENT_F32},
     {"unmasked,window_tokens=33x12", ATTENTION_TENSOR, 4, 2, 16, 8, N_TENSOR, ELEMENT_F32},
     {"two_cache", ATTENTION_TENSOR, 4, 2, 8, 8, 60, ELEMENT_F32},
+    {"subgen4,max_clusters=12", ATTENTION_TENSOR, 4, 2, 16, 8, N_TENSOR, ELEMENT_F32},
+    {"subgen2,max_clusters=12", ATTENTION_TENSOR, 4, 2, 8, 8, 60, ELEMENT_F32},
 };
 enum { N_WORKS = sizeof works / sizeof *works };
 
@@ -134,6 +140,19 @@ static void compute(const struct work *w, const char *layout, enum cut cut, size
     tokens_destroy(&tokens);
     config_destroy(config);
     free(ignored);
+}
+
+static void every_policy_is_among_the_works(void)
+{
+    for (size_t p = 0; cache_table[p]; p++) {
+        const char *name = cache_table[p]->name;
+        bool found = false;
+        for (size_t i = 0; i < N_WORKS; i++)
+            found |= strncmp(works[i].profile, name, strlen(name)) == 0 && strchr(",", works[i].profile[strlen(name)]);
+        if (!found)
+            printf("\n%s is not", name);
+        CU_ASSERT(found);
+    }
 }
 
 static void every_layout_of_threads_and_pools_gives_the_same_bits(void)
@@ -279,7 +298,8 @@ static void the_daemon_gives_the_bits_of_the_engine_in_process(void)
     }
 }
 
-TEST_SUITE("e2e/determinism", TEST(every_layout_of_threads_and_pools_gives_the_same_bits),
+TEST_SUITE("e2e/determinism", TEST(every_policy_is_among_the_works),
+           TEST(every_layout_of_threads_and_pools_gives_the_same_bits),
            TEST(rows_that_are_split_over_threads_give_the_same_bits),
            TEST(a_prompt_at_once_gives_the_same_bits_on_any_number_of_threads),
            TEST(other_cuts_of_the_same_tokens_agree_to_1e_6), TEST(queries_alone_change_nothing),
