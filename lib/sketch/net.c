@@ -5,7 +5,7 @@
 #include <string.h>
 
 enum {
-    EARLY_ROWS = 256, /* that delta is found from, where nothing bounds the clusters */
+    EARLY_ROWS = 256, /* that delta is first looked for in */
 };
 #define MERGED (UINT32_C(1) << 31)
 
@@ -172,19 +172,20 @@ static size_t goal(const struct net_plan *plan)
     return share > 1 ? share : 1;
 }
 
-/* Without a bound: once there are rows to learn from; again at twice as many while all that came were equal. */
+/* Once there are keys to learn from; again at twice as many while delta is still 0. */
 static bool is_early(const struct net *net)
 {
     uint64_t n = net->n_rows;
-    return net->plan->automatic && net->plan->most == 0 && net->delta == 0 && n >= EARLY_ROWS && (n & (n - 1)) == 0;
+    return net->plan->early && net->delta == 0 && n >= EARLY_ROWS && (n & (n - 1)) == 0;
 }
 
 bool net_is_due(const struct net *net, unsigned round)
 {
     const struct net_plan *plan = net->plan;
-    if (plan->most == 0)
-        return round == 0 && is_early(net);
-    return net->n > plan->most || (plan->automatic && round > 0 && net->n > goal(plan));
+    bool is_full = plan->most > 0 && net->n > plan->most;
+    if (round == 0)
+        return is_full || is_early(net);
+    return plan->automatic && net->was_full && net->n > goal(plan);
 }
 
 static void read_centre(const struct net *net, const struct kernels *kernels, size_t cluster, float *key)
@@ -258,9 +259,9 @@ static double grown(const struct net *net, const uint32_t *older, unsigned round
         return delta;
     }
     double deviation = sqrt(net->squares / net->weight);
-    if (plan->most == 0) {
+    if (!net->was_full) {
         double near = 2 * sqrt(of_bits(ranked(older, n, (n + 1) / 2)));
-        return fmin(near, deviation / 2);
+        return near <= deviation / 2 ? near : delta;
     }
     double needed = root_above(of_bits(ranked(older, n, net->n - goal(plan))));
     if (round > 0)
@@ -275,6 +276,8 @@ size_t net_regroup(struct net *net, const struct kernels *kernels, unsigned roun
     struct regions r = regions_of(net);
     size_t before = net->n, kept = 0, d = net->plan->d;
     float key[SHAPE_DIM_MAX], distance;
+    if (round == 0)
+        net->was_full = net->plan->most > 0 && before > net->plan->most;
     if (before > 1)
         net->delta = grown(net, older_neighbours(net, kernels), round);
     for (size_t b = 0; b < before; b++) {

@@ -15,8 +15,9 @@
  *              bound: a centre says next to nothing about its members, and the uneven counts only add variance. Then delta jumps
  *              to twice the keys' deviation from their mean, which leaves one cluster of nearly everything (sampled uniformly)
  *              and the outliers.
- *              Without a bound: after 256 rows, twice the median distance to an older key, or half of the deviation where that
- *              is less. So keys that cluster tightly are grouped, and keys that don't stay apart.
+ *   early      (where memory is not there to be filled) automatic delta, set after 256 rows to twice the median distance to an
+ *              older key, if that is at most half of the deviation, as where keys are in tight groups. If not, it grows when the
+ *              clusters are too many.
  *
  * What a regrouping costs: n^2/2 distances to find delta, at most as many to group, per round. Given: delta doubles each time, so
  * there are at most as many regroupings as doublings from the smallest to the largest distance in the stream, whatever its
@@ -38,7 +39,8 @@ struct net_plan {
     const struct storage *storage; /* of centres. Keys go in as it rounds them: net_round */
     size_t d;
     size_t most;    /* clusters; 0: any number */
-    bool automatic; /* delta */
+    bool automatic; /* delta; needs a bound */
+    bool early;     /* automatic delta may be set by the first keys already */
 };
 
 struct net {
@@ -50,6 +52,7 @@ struct net {
     double squares; /* sum of w |k - mean|^2 over all rows */
     double spread;  /* sum of w |k - centre|^2, that of regrouped clusters estimated: w |centre - new centre|^2 more */
     uint64_t n_rows, n_merged;
+    bool was_full; /* what the last regrouping was for */
 };
 
 /* Bytes of a page for so many clusters (a multiple of PANEL; 0: none). */

@@ -9,10 +9,16 @@
 enum {
     RECENT_DEFAULT = 256, /* tokens, where nothing bounds the rows */
     VALUES_DEFAULT = 128,
+    ROWS_DEFAULT = 1024, /* samples, where delta is to be found and nothing else bounds the clusters */
     EXACT_MAX = 1 << 24, /* tokens */
 };
 
 const char *const subgen_estimators[] = {[SUBGEN_PAPER] = "paper", [SUBGEN_RATIO] = "ratio", NULL};
+
+static size_t panels_up(size_t rows)
+{
+    return (rows + PANEL - 1) / PANEL * PANEL;
+}
 
 /* ---- delta */
 
@@ -66,8 +72,12 @@ bool subgen_bound_sketch(struct sketch_plan *plan, const struct policy *policy, 
 {
     const struct subgen_params *params = (const void *)policy->params;
     plan->net.most = (size_t)params->max_clusters;
-    if (budget == 0)
+    if (budget == 0) {
+        plan->net.early = plan->refills = plan->net.automatic;
+        if (plan->net.automatic && plan->net.most == 0)
+            plan->net.most = plan->n_samples < ROWS_DEFAULT ? ROWS_DEFAULT / plan->n_samples : 1;
         return true;
+    }
     if (plan->n_values > 0 && params->value_samples == 0) {
         struct row_format values = sketch_values_format(plan);
         size_t fitting = rows_fitting(&values, budget / 2);
@@ -97,11 +107,27 @@ size_t subgen_segments(const struct subgen_plan *plan)
     return (plan->sinks > 0) + 2 * (plan->recent > 0) + 1 + sketch_is_paper(&plan->sketch);
 }
 
-static uint64_t recent_by_default(const struct subgen_plan *plan, size_t stream_budget)
+/* A block of so many rows' worth of recent tokens, beside the sinks. */
+static uint32_t recent_within(const struct subgen_plan *plan, size_t rows)
+{
+    return rows > plan->sinks ? (uint32_t)(rows - plan->sinks) : 0;
+}
+
+/* A quarter of the stream's bytes, in whole panels, or what the sinks' last panel has room for. */
+static uint32_t recent_by_default(const struct subgen_plan *plan, size_t stream_budget)
 {
     struct front_plan front = subgen_front_plan(plan);
-    size_t rows = rows_fitting(&front.format, stream_budget / 4);
-    return rows > plan->sinks ? rows - plan->sinks : 0;
+    size_t rows = rows_fitting(&front.format, stream_budget / 4), sinks = panels_up(plan->sinks);
+    return recent_within(plan, rows > sinks ? rows : sinks);
+}
+
+/* Bytes that no further cluster fits in hold recent tokens. */
+static void widen_window(struct subgen_plan *plan, size_t stream_budget)
+{
+    struct front_plan front = subgen_front_plan(plan);
+    size_t sketch = sketch_bytes(&plan->sketch, UINT64_MAX), rows = rows_fitting(&front.format, stream_budget - sketch);
+    uint32_t recent = recent_within(plan, rows);
+    plan->recent = recent > plan->recent ? recent : plan->recent;
 }
 
 uint64_t subgen_least_budget(const struct policy *policy, const struct cache_dims *dims,
@@ -132,12 +158,15 @@ static bool share_out(struct subgen_plan *plan, const struct policy *policy, con
     plan->recent = 1; /* a window has segments */
     size_t segments = page_rounded(n_streams * subgen_segments(plan) * sizeof(struct segment));
     size_t each = budget > segments ? (size_t)(budget - segments) / n_streams : 0;
-    plan->recent = (uint32_t)(policy->recent_tokens != UINT64_MAX ? policy->recent_tokens
-                              : budget > 0                        ? recent_by_default(plan, each)
-                                                                  : RECENT_DEFAULT);
+    bool by_default = policy->recent_tokens == UINT64_MAX;
+    plan->recent = !by_default ? (uint32_t)policy->recent_tokens : budget > 0 ? recent_by_default(plan, each) : RECENT_DEFAULT;
     struct front_plan front = subgen_front_plan(plan);
     size_t exact = front_bytes(&front, UINT64_MAX), rest = each > exact ? each - exact : 1; /* 0 would be no budget */
-    return subgen_bound_sketch(&plan->sketch, policy, budget > 0 ? rest : 0);
+    if (!subgen_bound_sketch(&plan->sketch, policy, budget > 0 ? rest : 0))
+        return false;
+    if (budget > 0 && by_default)
+        widen_window(plan, each);
+    return true;
 }
 
 static bool fits(const struct policy *policy, const struct cache_dims *dims)

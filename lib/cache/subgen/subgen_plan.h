@@ -2,7 +2,10 @@
  *
  * Budget of a stream: the view's segments, then sinks and recent window (a quarter of the bytes where recent_tokens isn't given),
  * then the sketch. Of the sketch `paper` gives half to value samples where value_samples isn't given; the rest holds as many
- * clusters as fit with `samples` rows each (centre, count, rows, what moving them takes), max_clusters of them at most. */
+ * clusters as fit with `samples` rows each (centre, count, rows, what moving them takes), max_clusters of them at most. Bytes that
+ * no further cluster fits in go to the window, where its size isn't given.
+ * Without a budget a given delta is plain SubGen, with as many clusters as come; an automatic one is bounded all the same, since
+ * keys that don't cluster would be kept several times over: to 1024 samples, as other policies hold 1024 rows. */
 #ifndef ATTND_CACHE_SUBGEN_PLAN_H
 #define ATTND_CACHE_SUBGEN_PLAN_H
 
@@ -39,7 +42,8 @@ extern const char *const subgen_estimators[];
      .help = "paper: numerator and denominator from samples of their own; ratio: both from the clusters' samples"},            \
     {.name = "max_clusters", .type = KEY_COUNT, .offset = offsetof(struct subgen_params, max_clusters), .min = 0,              \
      .max = 1 << 24, .unit = "clusters", .initial = "0",                                                                       \
-     .help = "in each sketch; with more, delta grows and clusters merge. 0: as many as the budget holds, any without one"}
+     .help = "in each sketch; with more, delta grows and clusters merge. 0: as many as the budget holds; without one any for a " \
+             "given delta, 1024 samples' worth for an automatic one"}
 /* clang-format on */
 
 /* One text of delta: "auto" (0), or one or two positive numbers as 0.5 or 0.5x0.7. ERR_INVALID. */

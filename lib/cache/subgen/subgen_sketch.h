@@ -10,10 +10,10 @@
  * on LANE_MERGE + the sketch's lane, slot b t + j for sample j of the younger cluster, which has number b. A token that regroups
  * in several rounds (automatic delta) has fresh coins in each, slot + round 2^32: the same ones would tie one merge to the next.
  *
- * Room: clusters and samples grow by doubling to what the plan allows. Under a budget in bytes (refills) rows must not lie idle
- * when regrouping leaves few clusters: t grows to what there is room for, and shrinks by quarters, never below n_samples, while
- * new clusters come. A slot that is added starts as a copy of another, so it too is a uniform sample; and clusters merge with the
- * larger t, so that what was sampled in many small ones is not thrown away.
+ * Room: clusters and samples grow by doubling to what the plan allows. Under a budget in bytes, and with an automatic delta
+ * (refills), rows must not lie idle when regrouping leaves few clusters: t grows to what there is room for, and shrinks by
+ * quarters, never below n_samples, while new clusters come. A slot that is added starts as a copy of another, so it too is a
+ * uniform sample; and clusters merge with the larger t, so that what was sampled in many small ones is not thrown away.
  *
  * Layout: samples of cluster a are rows [a t, (a + 1) t) of their block; values fill theirs from the first row that has one.
  * Threads: whoever holds the head's turn. Failing: sketch_reserve only, with nothing changed but room. */

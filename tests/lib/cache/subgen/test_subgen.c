@@ -229,6 +229,25 @@ static void budgets_hold_over_a_hundred_thousand_tokens(void)
     }
 }
 
+/* Keys that do not cluster, radius and bounds left to themselves: 1024 samples, then one cluster has nearly all of them. */
+static void without_a_budget_automatic_delta_is_bounded_too(void)
+{
+    struct tokens t;
+    struct drive drive;
+    tokens_random(&t, ATTENTION_SOFTMAX, 6000, 1, 32, 8, 29);
+    if (drive_open(&drive, &t, "subgen", kernels_best(), 0)) {
+        drive_run(&drive, 0, 2000, 500, NULL);
+        uint64_t allocated = drive.cache->account.allocated;
+        drive_run(&drive, 2000, 4000, 500, NULL);
+        CU_ASSERT_EQUAL(drive.cache->account.allocated, allocated);
+        CU_ASSERT(gauge(drive.cache, "clusters") < 50 && gauge(drive.cache, "cluster_spread") > 0.8);
+        size_t rows = drive_rows(&drive, 0);
+        CU_ASSERT(rows > 700 && rows <= 1024 + 4 + 256 + 16);
+    }
+    drive_close(&drive);
+    tokens_free(&t);
+}
+
 /* 32 balls: regrouping comes down to them, or few more, and the rows left over become samples of each. */
 static void rows_that_clusters_leave_over_become_samples(void)
 {
@@ -317,5 +336,6 @@ static void the_least_budget_that_a_refusal_names_works(void)
 TEST_SUITE("lib/cache/subgen/subgen", TEST(subgen_conforms), TEST(subgen4_conforms), TEST(subgen2_conforms),
            TEST(what_fits_the_exact_rows_is_exact), TEST(clusters_of_equal_rows_are_exact),
            TEST(clusterable_keys_are_cheap_and_others_are_told_apart), TEST(clusters_in_the_plane_saturate_far_from_the_budget),
-           TEST(budgets_hold_over_a_hundred_thousand_tokens), TEST(rows_that_clusters_leave_over_become_samples),
-           TEST(settings_that_cannot_work_are_refused_in_words), TEST(the_least_budget_that_a_refusal_names_works))
+           TEST(budgets_hold_over_a_hundred_thousand_tokens), TEST(without_a_budget_automatic_delta_is_bounded_too),
+           TEST(rows_that_clusters_leave_over_become_samples), TEST(settings_that_cannot_work_are_refused_in_words),
+           TEST(the_least_budget_that_a_refusal_names_works))
