@@ -1,6 +1,7 @@
 #include "daemon/control.h"
 
 #include "daemon/egress.h"
+#include "daemon/reload.h"
 #include "daemon/telemetry.h"
 
 #include <stdlib.h>
@@ -189,6 +190,19 @@ static void status(struct gateway *gateway, struct message *message, const struc
     free(text);
 }
 
+static void reload_config(struct gateway *gateway, struct message *message, const struct control_request *request)
+{
+    struct fault fault = {0};
+    struct control_reload answer;
+    int err = reload(gateway, request->file, request->config, &answer, &fault);
+    if (err) {
+        metric_reasons_add(&gateway->counters.refused, err);
+        log_event(gateway->log, LOG_WARNING, "reload_refused", LOG_ERR("reason", err), LOG_TEXT("detail", fault.text));
+    }
+    egress_control(gateway, &message->identity,
+                   err ? control_encode_fault(request->id, "reload", &fault) : control_encode_reload(request->id, &answer));
+}
+
 void control_take(struct gateway *gateway, struct message *message)
 {
     struct fault fault = {0};
@@ -205,8 +219,13 @@ void control_take(struct gateway *gateway, struct message *message)
         free(request);
         return;
     }
-    static void (*const answer[N_CONTROL])(struct gateway *, struct message *, const struct control_request *) = {
-        [CONTROL_HELLO] = hello, [CONTROL_OPEN] = open_stream, [CONTROL_CLOSE] = close_stream, [CONTROL_STATUS] = status};
+    static void (*const answer[N_CONTROL])(struct gateway *, struct message *,
+                                           const struct control_request *) = {[CONTROL_HELLO] = hello,
+                                                                              [CONTROL_OPEN] = open_stream,
+                                                                              [CONTROL_CLOSE] = close_stream,
+                                                                              [CONTROL_STATUS] = status,
+                                                                              [CONTROL_RELOAD] = reload_config};
     answer[request->op](gateway, message, request);
+    free(request->config);
     free(request);
 }

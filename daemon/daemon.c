@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/runtime.h"
 #include "daemon/gateway.h"
+#include "daemon/reload.h"
 #include "daemon/telemetry.h"
 
 #include <errno.h>
@@ -120,7 +121,6 @@ static int start(struct daemon *d, const struct config *config, struct fault *fa
     if (getrandom(random, sizeof random, GRND_NONBLOCK) < 0)
         random[0] ^= clock_ns(); /* an instance id only has to differ from the last one */
     snprintf(d->identity.instance, sizeof d->identity.instance, "%016" PRIx64 "%016" PRIx64, random[0], random[1]);
-    d->identity.config = config;
     g->config = config;
     g->identity = &d->identity;
     g->counters.start_ns = clock_ns();
@@ -191,6 +191,7 @@ void daemon_stop(struct daemon *d)
         zmq_close(g->outputs);
     if (d->telemetry_socket)
         zmq_close(d->telemetry_socket);
+    config_destroy(g->reloaded);
     if (d->own_context && d->context)
         zmq_ctx_term(d->context);
     if (g->wake_fd >= 0)
@@ -200,6 +201,11 @@ void daemon_stop(struct daemon *d)
         log_event(g->log, LOG_INFO, "stopped", LOG_COUNT("messages", atomic_load(&g->counters.messages)),
                   LOG_COUNT("tokens", atomic_load(&g->counters.tokens)));
     free(d);
+}
+
+void daemon_reload(struct daemon *d)
+{
+    reload_ask(&d->gateway);
 }
 
 const char *daemon_endpoint(const struct daemon *d)

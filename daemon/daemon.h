@@ -17,6 +17,9 @@ int daemon_start(struct daemon **out, const struct config *config, void *zmq_con
 /* Drains: refuses what still comes in, finishes what was taken, sends its replies, then stops. NULL is allowed. */
 void daemon_stop(struct daemon *daemon);
 
+/* Asks the running daemon to read its configuration file again (daemon/reload.h); the log tells how it went. Any thread. */
+void daemon_reload(struct daemon *daemon);
+
 /* The endpoint that ingest was bound to (the real port where the configuration said *). */
 const char *daemon_endpoint(const struct daemon *daemon);
 

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "daemon/egress.h"
 #include "daemon/ingress.h"
+#include "daemon/reload.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -80,7 +81,7 @@ static void wait(struct gateway *gateway)
         {.fd = gateway->wake_fd, .events = ZMQ_POLLIN},
     };
     atomic_store(&gateway->sleeping, true);
-    if (!atomic_load(&gateway->any_done) && !atomic_load(&gateway->stopping))
+    if (!atomic_load(&gateway->any_done) && !atomic_load(&gateway->stopping) && !atomic_load(&gateway->reload_asked))
         zmq_poll(items, 3, -1);
     else if (atomic_load(&gateway->stopping) && !atomic_load(&gateway->any_done))
         zmq_poll(items, 3, 10);
@@ -99,6 +100,7 @@ void gateway_run(struct gateway *gateway)
         bool stopping = atomic_load(&gateway->stopping);
         if (stopping && !end)
             end = clock_ns() + REFUSE_NS;
+        reload_if_asked(gateway);
         egress_subscriptions(gateway); /* here and not only when idle: under load it never is */
         bool sent = send_done(gateway), received = receive_some(gateway), idle = !sent && !received;
         if (stopping && !gateway->in_flight && (idle || clock_ns() > end))

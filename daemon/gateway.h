@@ -13,11 +13,11 @@ struct identity {      /* what the daemon says of itself in hello, status and te
     char instance[40]; /* new at every start */
     char ingest[CONFIG_ENDPOINT_BYTES];
     struct config_socket outputs, telemetry; /* as bound */
-    const struct config *config;
 };
 
 struct gateway {
-    const struct config *config;
+    const struct config *config; /* the caller's, or */
+    struct config *reloaded;     /* owned: taken over since */
     struct log *log;
     struct identity *identity;
     struct engine *engine;
@@ -32,7 +32,7 @@ struct gateway {
     /* Finished messages: pushed by the pools, popped by the gateway. */
     pthread_mutex_t done_lock;
     struct message *done_first, *done_last;
-    atomic_bool any_done, sleeping, stopping;
+    atomic_bool any_done, sleeping, stopping, reload_asked;
     int wake_fd; /* eventfd: written when something is done while the gateway sleeps */
 };
 

@@ -13,6 +13,7 @@ static const char usage[] =
     "usage: attnd [--config FILE] [--check-config] [--help-config] [--print-config] [--version] [--help]\n"
     "\n"
     "Holds compressed key-value caches and answers attention queries over ZeroMQ until SIGTERM or SIGINT.\n"
+    "SIGHUP makes it read its configuration again (see attn reload).\n"
     "Without --config it runs on its built-in default, which --print-config shows.\n"
     "\n"
     "  --config FILE    read this YAML file\n"
@@ -51,6 +52,7 @@ static int run(const struct config *config)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     log_init(&log, STDERR_FILENO, (enum log_level)log_level_from_name(config->log_level), LOG_PER_SECOND);
     if (daemon_start(&daemon, config, NULL, &log, &fault)) {
@@ -59,7 +61,9 @@ static int run(const struct config *config)
     }
     printf("attnd %s ready at %s\n", ATTND_VERSION, daemon_endpoint(daemon));
     fflush(stdout);
-    int signal_number = wait_for_signal(&set);
+    int signal_number;
+    while ((signal_number = wait_for_signal(&set)) == SIGHUP)
+        daemon_reload(daemon);
     log_event(&log, LOG_INFO, "signal", LOG_TEXT("name", strsignal(signal_number)));
     daemon_stop(daemon);
     log_finish(&log);

@@ -141,6 +141,7 @@ json_t *snapshot_daemon(struct gateway *gateway)
     metrics_set_info(&v, METRIC_BUILD_INFO, info);
     metrics_set(&v, METRIC_UPTIME, (double)(clock_ns() - gateway->counters.start_ns) * 1e-9);
     metrics_set(&v, METRIC_PROCESS_RESIDENT, (double)process_resident());
+    pthread_mutex_lock(&gateway->streams.lock); /* a reload changes pools under it */
     for (size_t i = 0; i < engine_n_pools(gateway->engine); i++) {
         const struct engine_totals *totals = engine_pool_totals(gateway->engine, i);
         struct metric_memory pool = memory_of(totals);
@@ -155,6 +156,7 @@ json_t *snapshot_daemon(struct gateway *gateway)
         histogram_merge(&attend, &totals->attend);
         queued += atomic_load(&totals->queued);
     }
+    pthread_mutex_unlock(&gateway->streams.lock);
     metrics_set_memory(&v, &memory);
     metrics_set(&v, METRIC_QUEUED_TASKS, (double)queued);
     metrics_set_histogram(&v, METRIC_WAIT_SECONDS, &wait);
@@ -167,6 +169,7 @@ json_t *snapshot_daemon(struct gateway *gateway)
 json_t *snapshot_pools(struct gateway *gateway)
 {
     json_t *array = json_array();
+    pthread_mutex_lock(&gateway->streams.lock);
     for (size_t i = 0; i < engine_n_pools(gateway->engine); i++) {
         const struct engine_totals *totals = engine_pool_totals(gateway->engine, i);
         struct metric_values v;
@@ -177,6 +180,7 @@ json_t *snapshot_pools(struct gateway *gateway)
         metrics_set(&v, METRIC_QUEUED_TASKS, (double)atomic_load(&totals->queued));
         json_array_append_new(array, values_json(engine_pool_name(gateway->engine, i), &v));
     }
+    pthread_mutex_unlock(&gateway->streams.lock);
     return array;
 }
 

@@ -35,7 +35,7 @@ struct stream {
 };
 
 struct streams {
-    pthread_mutex_t lock; /* taken by the gateway to open and close, by telemetry to look */
+    pthread_mutex_t lock; /* taken by the gateway to open, close and reload, by telemetry to look */
     struct stream **slot; /* (n_slots), NULL where free */
     uint32_t *generation; /* (n_slots) */
     size_t n_slots, n_open, n_heads;

@@ -2,12 +2,11 @@
 
 #include "base/clock.h"
 #include "base/slabs.h"
-#include "workers/placement.h"
 #include "workers/stream.h"
+#include "workers/teams.h"
 
 #include <assert.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,11 +17,10 @@ struct engine {
     const struct kernels *kernels;
     engine_done *done;
     void *context;
-    struct pool *pool[CONFIG_POOLS_MAX];
-    struct placement_pool place[CONFIG_POOLS_MAX];
-    size_t n_pools;
-    struct slabs *slabs;     /* of all streams' row pages */
-    struct profile *profile; /* of the configuration, copied */
+    struct teams teams;
+    struct engine_stream *streams; /* all that are open, newest first */
+    struct slabs *slabs;           /* of all streams' row pages */
+    struct profile *profile;       /* of the configuration, copied */
     size_t n_profiles;
     _Atomic(struct engine_profile *) opened; /* newest first; only grows */
 
@@ -33,13 +31,16 @@ struct engine {
     size_t in_flight; /* parts */
 };
 
-static uint64_t usable_cpus(void)
-{
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? (uint64_t)CPU_COUNT(&set) : 1;
-}
-
 /* ------------------------------------------------------------------ life */
+
+static int copy_profiles(struct profile **out, const struct config *config)
+{
+    *out = calloc(config->n_profiles + 1, sizeof **out);
+    if (!*out)
+        return ERR_NO_MEMORY;
+    memcpy(*out, config->profile, config->n_profiles * sizeof **out);
+    return 0;
+}
 
 int engine_create(struct engine **out, const struct config *config, const struct kernels *kernels, engine_done *done,
                   void *context, struct fault *fault)
@@ -53,25 +54,18 @@ int engine_create(struct engine **out, const struct config *config, const struct
     engine->kernels = kernels;
     engine->done = done;
     engine->context = context;
-    engine->profile = calloc(config->n_profiles + 1, sizeof *engine->profile);
-    if (!engine->profile || slabs_create(&engine->slabs)) {
+    int err = slabs_create(&engine->slabs);
+    if (!err)
+        err = copy_profiles(&engine->profile, config);
+    if (err)
+        fault_set(fault, err, "the engine's profiles and slabs");
+    else
+        err = teams_start(&engine->teams, config, fault);
+    if (err) {
         engine_destroy(engine);
-        return fault_set(fault, ERR_NO_MEMORY, "the engine's profiles and slabs");
+        return err;
     }
     engine->n_profiles = config->n_profiles;
-    memcpy(engine->profile, config->profile, config->n_profiles * sizeof *engine->profile);
-    for (size_t i = 0; i < config->n_pools; i++) {
-        struct config_pool pool = config->pool[i];
-        if (pool.threads == 0)
-            pool.threads = usable_cpus();
-        int err = pool_create(&engine->pool[i], &pool, config->spin_seconds, head_run, fault);
-        if (err) {
-            engine_destroy(engine);
-            return err;
-        }
-        engine->place[i] = (struct placement_pool){pool.heads_auto, pool.first_head, pool.last_head, pool.threads, 0};
-        engine->n_pools = i + 1;
-    }
     *out = engine;
     return 0;
 }
@@ -81,8 +75,7 @@ void engine_destroy(struct engine *engine)
     if (!engine)
         return;
     engine_drain(engine);
-    for (size_t i = 0; i < engine->n_pools; i++)
-        pool_destroy(engine->pool[i]);
+    teams_stop(&engine->teams);
     for (struct engine_profile *p = atomic_load(&engine->opened), *next; p; p = next) {
         next = p->next;
         free(p);
@@ -101,6 +94,32 @@ void engine_drain(struct engine *engine)
     while (engine->in_flight)
         pthread_cond_wait(&engine->idle, &engine->lock);
     pthread_mutex_unlock(&engine->lock);
+}
+
+int engine_reload(struct engine *engine, const struct config *config, size_t *n_moved, struct fault *fault)
+{
+    struct teams teams;
+    struct profile *profile;
+    *n_moved = 0;
+    int err = copy_profiles(&profile, config);
+    if (err)
+        return fault_set(fault, err, "the engine's profiles");
+    err = teams_start(&teams, config, fault);
+    if (err) {
+        free(profile);
+        return err;
+    }
+    engine_drain(engine);
+    for (struct engine_stream *stream = engine->streams; stream; stream = stream->next)
+        for (size_t i = 0; i < stream->shape.n_layers * stream->shape.kv_heads; i++, ++*n_moved)
+            teams_take(&teams, &stream->head[i]);
+    teams_inherit(&teams, &engine->teams);
+    teams_stop(&engine->teams);
+    engine->teams = teams;
+    free(engine->profile);
+    engine->profile = profile;
+    engine->n_profiles = config->n_profiles;
+    return 0;
 }
 
 /* ------------------------------------------------------------------ streams */
@@ -125,13 +144,23 @@ static void place(struct engine *engine, struct engine_stream *stream)
 {
     for (size_t i = 0; i < stream->shape.n_layers * stream->shape.kv_heads; i++) {
         struct head *head = &stream->head[i];
-        head->pool = engine->pool[placement_choose(engine->place, engine->n_pools, head->kv_head)];
+        teams_take(&engine->teams, head);
         const struct page_account *now = &head->cache->account;
         stream_account(head, atomic_load(&now->allocated), atomic_load(&now->resident), audit_bytes(&head->audit));
-        atomic_fetch_add(&pool_totals(head->pool)->control, sizeof *head + cache_control_bytes(head->cache));
     }
     atomic_fetch_add(&stream->profile->totals.control, atomic_load(&stream->control));
     atomic_fetch_add(&stream->profile->totals.streams, 1);
+    stream->next = engine->streams;
+    if (stream->next)
+        stream->next->before = stream;
+    engine->streams = stream;
+}
+
+static void unlist(struct engine *engine, struct engine_stream *stream)
+{
+    if (stream->next)
+        stream->next->before = stream->before;
+    *(stream->before ? &stream->before->next : &engine->streams) = stream->next;
 }
 
 int engine_open(struct engine *engine, const struct shape *shape, const char *profile_text, struct engine_stream **out,
@@ -162,14 +191,6 @@ int engine_open(struct engine *engine, const struct shape *shape, const char *pr
     return 0;
 }
 
-static void unplace(struct engine *engine, const struct head *head)
-{
-    for (size_t i = 0; i < engine->n_pools; i++)
-        if (engine->pool[i] == head->pool)
-            engine->place[i].placed--;
-    atomic_fetch_sub(&pool_totals(head->pool)->control, sizeof *head + cache_control_bytes(head->cache));
-}
-
 void engine_close(struct engine *engine, struct engine_stream **stream_at)
 {
     struct engine_stream *stream = *stream_at;
@@ -181,10 +202,10 @@ void engine_close(struct engine *engine, struct engine_stream **stream_at)
         for (size_t h = 0; h < s->kv_heads; h++) {
             struct head *head = &stream->layer[l].head[h];
             size_t full = shape_full_bf16_bytes(s, (enum attention_kind)s->kind[l], head->cache->n_tokens);
-            atomic_fetch_sub(&pool_totals(head->pool)->full_bf16, full);
             atomic_fetch_sub(&stream->profile->totals.full_bf16, full);
-            unplace(engine, head);
+            teams_drop(&engine->teams, head);
         }
+    unlist(engine, stream);
     atomic_fetch_sub(&stream->profile->totals.control, atomic_load(&stream->control));
     atomic_fetch_sub(&stream->profile->totals.streams, 1);
     stream_destroy(stream);
@@ -280,15 +301,16 @@ void engine_submit(struct engine *engine, struct part *part)
     for (size_t h = 0; h < n; h++)
         part->task[h] = (struct head_task){.part = part, .head = &l->head[h]};
     bool here = part->alone && is_small(part);
-    for (size_t p = 0; p < engine->n_pools; p++) { /* one hand-over per pool */
+    for (size_t p = 0; p < engine->teams.n; p++) { /* one hand-over per pool */
+        struct pool *pool = engine->teams.pool[p];
         struct head_task *first = NULL, **end = &first;
         for (size_t h = 0; h < n; h++)
-            if (l->head[h].pool == engine->pool[p]) {
+            if (l->head[h].pool == pool) {
                 *end = &part->task[h];
                 end = &part->task[h].next;
             }
-        if (first && !(here && pool_run_here(engine->pool[p], first, &engine->guest)))
-            pool_submit(engine->pool[p], first);
+        if (first && !(here && pool_run_here(pool, first, &engine->guest)))
+            pool_submit(pool, first);
     }
 }
 
@@ -310,22 +332,22 @@ void part_head_done(struct part *part)
 
 size_t engine_n_pools(const struct engine *engine)
 {
-    return engine->n_pools;
+    return engine->teams.n;
 }
 
 const char *engine_pool_name(const struct engine *engine, size_t pool)
 {
-    return pool_name(engine->pool[pool]);
+    return pool_name(engine->teams.pool[pool]);
 }
 
 size_t engine_pool_threads(const struct engine *engine, size_t pool)
 {
-    return pool_threads(engine->pool[pool]);
+    return pool_threads(engine->teams.pool[pool]);
 }
 
 const struct engine_totals *engine_pool_totals(const struct engine *engine, size_t pool)
 {
-    return pool_totals(engine->pool[pool]);
+    return pool_totals(engine->teams.pool[pool]);
 }
 
 static const struct engine_profile *profile_at(const struct engine *engine, size_t i)

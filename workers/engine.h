@@ -64,6 +64,11 @@ int engine_create(struct engine **out, const struct config *config, const struct
                   void *context, struct fault *fault);
 void engine_destroy(struct engine *engine); /* drains first; NULL is allowed */
 
+/* Takes over the pools and profiles of another configuration: starts its teams, drains, moves every head to them and stops the old
+ * ones; open streams keep the rules that they were opened with. All or nothing. No output changes by a bit. Nobody may look at
+ * pools meanwhile; pools that keep their names go on counting. *n_moved: heads. */
+int engine_reload(struct engine *engine, const struct config *config, size_t *n_moved, struct fault *fault);
+
 /* A stream's heads under a profile with overrides ("window,budget_fraction=0.125"). Takes no ownership of shape. */
 int engine_open(struct engine *engine, const struct shape *shape, const char *profile, struct engine_stream **out,
                 struct fault *fault);

@@ -38,7 +38,8 @@ struct engine_stream {
     struct stream_layer *layer; /* (n_layers) */
     struct head *head;          /* (n_layers * Hkv): layer l's are head + l * Hkv */
     uint64_t seed;
-    char *rules; /* text */
+    char *rules;                         /* text */
+    struct engine_stream *before, *next; /* in the engine's list */
 
     atomic_int err;
     atomic_size_t allocated, resident, control, audited;

@@ -25,7 +25,7 @@ void log_init(struct log *log, int fd, enum log_level level, unsigned per_second
 {
     memset(log, 0, sizeof *log);
     log->fd = fd;
-    log->level = level;
+    atomic_init(&log->level, (int)level);
     log->per_second = per_second;
     pthread_mutex_init(&log->lock, NULL);
 }
@@ -153,9 +153,15 @@ static bool allow(struct log *log, const char *event)
     return false;
 }
 
+void log_set_level(struct log *log, enum log_level level)
+{
+    if (log)
+        atomic_store(&log->level, (int)level);
+}
+
 void log_write(struct log *log, enum log_level level, const char *event, const struct log_field *fields)
 {
-    if (!log || level > log->level)
+    if (!log || (int)level > atomic_load(&log->level))
         return;
     pthread_mutex_lock(&log->lock);
     if (log->per_second == 0 || allow(log, event))

@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -36,7 +37,7 @@ struct log_field {
 
 struct log {
     int fd;
-    enum log_level level;
+    atomic_int level;    /* enum log_level */
     unsigned per_second; /* per event name; 0: no limit */
     pthread_mutex_t lock;
     struct log_rate {
@@ -49,6 +50,8 @@ struct log {
 
 void log_init(struct log *log, int fd, enum log_level level, unsigned per_second);
 void log_finish(struct log *log); /* tells what is still suppressed; closes nothing */
+
+void log_set_level(struct log *log, enum log_level level); /* from now on; NULL is allowed */
 
 const char *log_level_name(enum log_level level); /* "error", "warning", "info", "debug" */
 int log_level_from_name(const char *name);        /* or ERR_INVALID */

@@ -82,6 +82,11 @@ size_t attnd_in_flight(const struct attnd_client *client);
 /* The daemon's status (stream 0) or one stream's, as JSON text; free() it. */
 int attnd_status(struct attnd_client *client, uint64_t stream, char **json, struct fault *fault);
 
+/* Makes the running daemon take over a configuration: config is its text, file what errors call it; NULL, NULL: the daemon reads
+ * its own file again. ERR_INVALID names every key that is wrong or cannot change live, and then nothing has changed. */
+int attnd_reload(struct attnd_client *client, const char *config, const char *file, struct control_reload *out,
+                 struct fault *fault);
+
 /* Subscribing: to "outputs" topics out/<stream>/<layer>/ or telemetry topics telemetry/<what>/ by prefix. The endpoints are in
  * attnd_hello(). A subscription takes effect a moment after the call: what is published before that is not seen, and not
  * counted as lost. */

@@ -289,3 +289,22 @@ int attnd_status(struct attnd_client *client, uint64_t stream, char **json, stru
         *fault = why;
     return err;
 }
+
+int attnd_reload(struct attnd_client *client, const char *config, const char *file, struct control_reload *out,
+                 struct fault *fault)
+{
+    uint64_t id;
+    struct control_request *request = calloc(1, sizeof *request);
+    if (!request)
+        return fault_set(fault, ERR_NO_MEMORY, "no memory for a request");
+    request->op = CONTROL_RELOAD;
+    request->config = config ? strdup(config) : NULL;
+    snprintf(request->file, sizeof request->file, "%s", file ? file : "config");
+    int err = config && !request->config ? fault_set(fault, ERR_NO_MEMORY, "no memory for the configuration")
+                                         : control_call(client, request, fault);
+    free(request->config);
+    free(request);
+    if (!err)
+        err = control_decode_reload(zmq_msg_data(&client->frame[0]), zmq_msg_size(&client->frame[0]), &id, out, fault);
+    return err;
+}

@@ -1,6 +1,8 @@
 #include "config/config.h"
 
+#include "config/live.h"
 #include "config/section.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,10 +64,19 @@ static int overlay(struct reader *r, const char *name, const char *text, size_t 
     return r->reporter.n_errors ? ERR_INVALID : 0;
 }
 
-int config_parse(struct config **out, const char *name, const char *text, size_t bytes, config_check_rule *check,
-                 config_report *report, void *context)
+/* A text, and how to read it. */
+struct source {
+    const char *name, *text; /* text NULL: the built-in default alone */
+    size_t bytes;
+    const struct config *running; /* or NULL */
+    config_check_rule *check;
+    config_report *report;
+    void *context;
+};
+
+static int parse(struct config **out, const struct source *s)
 {
-    struct reader r = {.reporter = {.report = report, .context = context}, .check = check};
+    struct reader r = {.reporter = {.report = s->report, .context = s->context}, .check = s->check};
     size_t builtin_bytes;
     const char *builtin = config_builtin_yaml(&builtin_bytes);
     *out = NULL;
@@ -75,13 +86,22 @@ int config_parse(struct config **out, const char *name, const char *text, size_t
     section_set_defaults(&root_section, r.config);
     section_set_defaults(&limits_section, &r.config->limits);
     int err = overlay(&r, "built-in attnd.yaml", builtin, builtin_bytes);
-    if (!err && text)
-        err = overlay(&r, name, text, bytes);
+    if (!err && s->running)
+        config_keep_fixed(r.config, s->running);
+    if (!err && s->text)
+        err = overlay(&r, s->name, s->text, s->bytes);
     if (err)
         config_destroy(r.config);
     else
         *out = r.config;
     return err;
+}
+
+int config_parse(struct config **out, const char *name, const char *text, size_t bytes, config_check_rule *check,
+                 config_report *report, void *context)
+{
+    const struct source source = {name, text, bytes, NULL, check, report, context};
+    return parse(out, &source);
 }
 
 /* The file's text; free() it. At most one byte more than a configuration may have, so that the parser refuses the rest. */
@@ -105,21 +125,39 @@ static int read_file(const char *path, char **text, size_t *bytes)
     return err;
 }
 
-int config_load(struct config **out, const char *path, config_check_rule *check, config_report *report, void *context)
+/* source: all but the text. */
+static int load(struct config **out, const char *path, struct source source)
 {
-    *out = NULL;
-    if (!path)
-        return config_parse(out, NULL, NULL, 0, check, report, context);
     char *text;
-    size_t bytes;
-    int err = read_file(path, &text, &bytes);
+    int err = read_file(path, &text, &source.bytes);
+    *out = NULL;
     if (err == ERR_IO) {
-        struct reporter r = {.file = path, .report = report, .context = context};
+        struct reporter r = {.file = path, .report = source.report, .context = source.context};
         report_error(&r, 0, NULL, NULL, "cannot be read: %s", strerror(errno));
     }
     if (err)
         return err;
-    err = config_parse(out, path, text, bytes, check, report, context);
+    source.name = path;
+    source.text = text;
+    err = parse(out, &source);
     free(text);
+    if (!err)
+        snprintf((*out)->path, sizeof(*out)->path, "%s", path);
+    return err;
+}
+
+int config_load(struct config **out, const char *path, config_check_rule *check, config_report *report, void *context)
+{
+    const struct source source = {.check = check, .report = report, .context = context};
+    return path ? load(out, path, source) : parse(out, &source);
+}
+
+int config_reread(struct config **out, const struct config *running, const char *name, const char *text,
+                  config_check_rule *check, config_report *report, void *context)
+{
+    const struct source source = {name, text, text ? strlen(text) : 0, running, check, report, context};
+    int err = !text && running->path[0] ? load(out, running->path, source) : parse(out, &source);
+    if (!err && *out)
+        memcpy((*out)->path, running->path, sizeof(*out)->path);
     return err;
 }

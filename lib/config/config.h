@@ -14,6 +14,7 @@ enum {
     CONFIG_POOLS_MAX = 64,
     CONFIG_CPUS_MAX = 256,
     CONFIG_PROFILES_MAX = 64,
+    CONFIG_PATH_BYTES = 4096,
 };
 
 struct config_socket {
@@ -40,6 +41,7 @@ struct config_limits {                                                 /* every 
 };
 
 struct config {
+    char path[CONFIG_PATH_BYTES]; /* the file that it was read from; "": the built-in default, or a text */
     struct config_socket ingest, outputs, telemetry;
     double telemetry_interval_seconds;
     char isa[KEY_TEXT_BYTES]; /* "auto", "scalar", "avx2", "avx512" */
@@ -66,6 +68,10 @@ int config_load(struct config **out, const char *path, config_check_rule *check,
 /* The same from text; name is what errors call it. text NULL: the built-in default alone. */
 int config_parse(struct config **out, const char *name, const char *text, size_t bytes, config_check_rule *check,
                  config_report *report, void *context);
+/* The same once more, while `running` is in force: from text (name: what errors call it), or, text NULL, from the file that `running`
+ * was read from. What cannot change live (config/live.h) and is absent stays as it runs; the path stays. */
+int config_reread(struct config **out, const struct config *running, const char *name, const char *text,
+                  config_check_rule *check, config_report *report, void *context);
 void config_destroy(struct config *config);
 
 /* The text of the built-in default. */

@@ -1,9 +1,9 @@
 /* Control messages: one frame of JSON each way. lib/wire/README.md is the normative layout; jansson does the parsing.
  *
- * Requests: {"op": "hello" | "open" | "close" | "status", "id": N, ...}. Replies repeat op and id and say "ok": true with the answer or
+ * Requests: {"op": "hello" | "open" | "close" | "status" | "reload", "id": N, ...}. Replies repeat op and id and say "ok": true with the answer or
  * "ok": false with "error": {"code", "message", "advice"}. Unknown keys of requests are errors, of replies are ignored.
  * Whole numbers are at most 2^53, so that any JSON reader holds them; a seed, which may be larger, is a string of digits.
- * Ownership: decoders allocate nothing that outlives them but control_decode_status's text; encoders return a malloc'd
+ * Ownership: decoders allocate nothing that outlives them but control_decode_status's text and a reload's config; encoders return a malloc'd
  * NUL-terminated string, or NULL when there is no memory. Threads: pure functions. */
 #ifndef ATTND_WIRE_CONTROL_H
 #define ATTND_WIRE_CONTROL_H
@@ -14,12 +14,13 @@
 enum {
     CONTROL_NAME_BYTES = 64,
     CONTROL_PROFILE_BYTES = 256,
+    CONTROL_FILE_BYTES = 256,
     CONTROL_TEXT_MAX = 1 << 20,
     CONTROL_ENDPOINTS_MAX = 8,
     CONTROL_ENDPOINT_BYTES = 256
 };
 
-enum control_op { CONTROL_HELLO, CONTROL_OPEN, CONTROL_CLOSE, CONTROL_STATUS, N_CONTROL };
+enum control_op { CONTROL_HELLO, CONTROL_OPEN, CONTROL_CLOSE, CONTROL_STATUS, CONTROL_RELOAD, N_CONTROL };
 
 struct control_request {
     enum control_op op;
@@ -30,6 +31,8 @@ struct control_request {
     bool resume;                         /* open: take over the stream of this name if there is one */
     struct shape shape;                  /* open */
     uint64_t stream;                     /* close; status of one stream (0: of all) */
+    char *config;                        /* reload: YAML, NULL for the daemon's own file; malloc'd, the receiver frees it */
+    char file[CONTROL_FILE_BYTES];       /* reload: what errors call it */
 };
 
 /* Text that begins with '{' is control; everything else is a data message. */
@@ -63,17 +66,25 @@ struct control_close { /* what close answers: the stream's last numbers */
     double attention_seconds; /* append and attend, summed over heads */
 };
 
+struct control_reload { /* what reload answers */
+    uint64_t pools, threads, profiles;
+    uint64_t heads_moved;
+    double seconds; /* that nothing was computed */
+};
+
 /* The answers. `id` and `op` are those of the request; op NULL: it could not be read. NULL when there is no memory. */
 char *control_encode_hello(uint64_t id, const struct control_hello *hello);
 char *control_encode_open(uint64_t id, const struct control_open *open);
 char *control_encode_close(uint64_t id, const struct control_close *close);
 char *control_encode_status(uint64_t id, const char *status_json); /* status_json: a JSON object */
+char *control_encode_reload(uint64_t id, const struct control_reload *reload);
 char *control_encode_fault(uint64_t id, const char *op, const struct fault *fault);
 
 /* The client's side: 0 and the answer, or the daemon's error as *fault. The reply's id in *id. */
 int control_decode_hello(const void *text, size_t bytes, uint64_t *id, struct control_hello *out, struct fault *fault);
 int control_decode_open(const void *text, size_t bytes, uint64_t *id, struct control_open *out, struct fault *fault);
 int control_decode_close(const void *text, size_t bytes, uint64_t *id, struct control_close *out, struct fault *fault);
+int control_decode_reload(const void *text, size_t bytes, uint64_t *id, struct control_reload *out, struct fault *fault);
 /* The object as text, which the caller frees; NULL: see fault. */
 char *control_decode_status(const void *text, size_t bytes, uint64_t *id, struct fault *fault);
 /* The id of any control reply. */

@@ -87,6 +87,14 @@ char *control_encode_status(uint64_t id, const char *status_json)
     return text;
 }
 
+char *control_encode_reload(uint64_t id, const struct control_reload *reload)
+{
+    json_t *body = json_pack("{s:I, s:I, s:I, s:I, s:f}", "pools", (json_int_t)reload->pools, "threads",
+                             (json_int_t)reload->threads, "profiles", (json_int_t)reload->profiles, "heads_moved",
+                             (json_int_t)reload->heads_moved, "seconds", reload->seconds);
+    return reply_end(reply_start(id, "reload", true), body);
+}
+
 static json_t *encode_error(const struct fault *fault)
 {
     json_t *error =
@@ -332,6 +340,25 @@ int control_decode_close(const void *text, size_t bytes, uint64_t *id, struct co
     if (err)
         return err;
     err = fields_read(root, "close", FIELDS(fields), FIELDS_LOOSE, out, fault);
+    json_decref(root);
+    return err;
+}
+
+int control_decode_reload(const void *text, size_t bytes, uint64_t *id, struct control_reload *out, struct fault *fault)
+{
+    static const struct field fields[] = {
+        {"pools", FIELD_COUNT, true, offsetof(struct control_reload, pools), 0, INT64_MAX},
+        {"threads", FIELD_COUNT, true, offsetof(struct control_reload, threads), 0, INT64_MAX},
+        {"profiles", FIELD_COUNT, true, offsetof(struct control_reload, profiles), 0, INT64_MAX},
+        {"heads_moved", FIELD_COUNT, true, offsetof(struct control_reload, heads_moved), 0, INT64_MAX},
+        {"seconds", FIELD_NUMBER, true, offsetof(struct control_reload, seconds), 0, 0},
+    };
+    json_t *root;
+    memset(out, 0, sizeof *out);
+    int err = decode_reply(text, bytes, id, &root, fault);
+    if (err)
+        return err;
+    err = fields_read(root, "reload", FIELDS(fields), FIELDS_LOOSE, out, fault);
     json_decref(root);
     return err;
 }

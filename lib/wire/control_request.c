@@ -12,6 +12,8 @@ struct request_text {
     char name[CONTROL_NAME_BYTES], profile[CONTROL_PROFILE_BYTES];
     bool resume;
     json_t *shape;
+    const char *config;
+    char file[CONTROL_FILE_BYTES];
 };
 
 struct shape_text {
@@ -58,6 +60,12 @@ static const struct field status_fields[] = {
     {"stream", FIELD_COUNT, false, OF_REQUEST(stream), 0, JSON_COUNT_MAX},
 };
 
+static const struct field reload_fields[] = {
+    OP_AND_ID,
+    {"config", FIELD_STRING, false, OF_REQUEST(config), 0, CONTROL_TEXT_MAX},
+    {"file", FIELD_TEXT, false, OF_REQUEST(file), 1, CONTROL_FILE_BYTES},
+};
+
 #define FIELDS(table) table, sizeof table / sizeof *table
 
 static const struct {
@@ -65,10 +73,9 @@ static const struct {
     const struct field *fields;
     size_t n_fields;
 } ops[N_CONTROL] = {
-    [CONTROL_HELLO] = {"hello", FIELDS(hello_fields)},
-    [CONTROL_OPEN] = {"open", FIELDS(open_fields)},
-    [CONTROL_CLOSE] = {"close", FIELDS(close_fields)},
-    [CONTROL_STATUS] = {"status", FIELDS(status_fields)},
+    [CONTROL_HELLO] = {"hello", FIELDS(hello_fields)},    [CONTROL_OPEN] = {"open", FIELDS(open_fields)},
+    [CONTROL_CLOSE] = {"close", FIELDS(close_fields)},    [CONTROL_STATUS] = {"status", FIELDS(status_fields)},
+    [CONTROL_RELOAD] = {"reload", FIELDS(reload_fields)},
 };
 
 static const struct field shape_fields[] = {
@@ -188,17 +195,22 @@ static int decode_op(const json_t *root, struct control_request *out, struct fau
         }
     if (!op)
         return fault_set(fault, ERR_MALFORMED, "\"op\" is missing or no text");
-    return fault_set(fault, ERR_MALFORMED, "unknown op \"%.40s\"; known are hello, open, close, status", op);
+    return fault_set(fault, ERR_MALFORMED, "unknown op \"%.40s\"; known are hello, open, close, status, reload", op);
 }
 
 static int decode_body(const json_t *root, struct control_request *out, struct fault *fault)
 {
-    struct request_text text = {.profile = "full"};
+    struct request_text text = {.profile = "full", .file = "config"};
     int err = fields_read(root, ops[out->op].name, ops[out->op].fields, ops[out->op].n_fields, FIELDS_STRICT, &text, fault);
     if (err)
         return err;
     out->version = (unsigned)text.version;
     out->stream = text.stream;
+    if (out->op == CONTROL_RELOAD) {
+        memcpy(out->file, text.file, sizeof out->file);
+        out->config = text.config ? strdup(text.config) : NULL;
+        return text.config && !out->config ? fault_set(fault, ERR_NO_MEMORY, "reload: the configuration") : 0;
+    }
     if (out->op != CONTROL_OPEN)
         return 0;
     memcpy(out->name, text.name, sizeof out->name);
@@ -268,6 +280,10 @@ char *control_encode_request(const struct control_request *request)
         break;
     case CONTROL_CLOSE:
     case CONTROL_STATUS: failed = json_object_set_new(root, "stream", json_integer((json_int_t)request->stream)); break;
+    case CONTROL_RELOAD:
+        failed = request->config && (json_object_set_new(root, "config", json_string(request->config)) ||
+                                     json_object_set_new(root, "file", json_string(request->file)));
+        break;
     case N_CONTROL: failed = 1; break;
     }
     if (!failed)

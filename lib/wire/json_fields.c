@@ -51,6 +51,17 @@ static int read_text(const json_t *value, const char *what, const struct field *
     return 0;
 }
 
+static int read_string(const json_t *value, const char *what, const struct field *f, const char **out, struct fault *fault)
+{
+    if (!json_is_string(value))
+        return fault_set(fault, ERR_MALFORMED, "%s: \"%s\" must be text", what, f->name);
+    if (json_string_length(value) < f->min || json_string_length(value) > f->max)
+        return fault_set(fault, ERR_INVALID, "%s: \"%s\" must have from %llu to %llu bytes, not %zu", what, f->name,
+                         (unsigned long long)f->min, (unsigned long long)f->max, json_string_length(value));
+    *out = json_string_value(value);
+    return 0;
+}
+
 static int read_field(json_t *value, const char *what, const struct field *f, void *at, struct fault *fault)
 {
     switch (f->type) {
@@ -66,6 +77,7 @@ static int read_field(json_t *value, const char *what, const struct field *f, vo
         *(bool *)at = json_is_true(value);
         return 0;
     case FIELD_TEXT: return read_text(value, what, f, at, fault);
+    case FIELD_STRING: return read_string(value, what, f, at, fault);
     case FIELD_OBJECT:
         if (!json_is_object(value))
             return fault_set(fault, ERR_MALFORMED, "%s: \"%s\" must be an object", what, f->name);

@@ -19,6 +19,7 @@ enum field_type {
     FIELD_NUMBER, /* double, finite (JSON knows neither NaN nor infinity) */
     FIELD_SWITCH, /* bool */
     FIELD_TEXT,   /* char[max], at least min bytes, NUL-terminated */
+    FIELD_STRING, /* const char *, borrowed; min..max bytes */
     FIELD_OBJECT, /* json_t *, borrowed from the parsed text */
     FIELD_ARRAY,  /* json_t *, borrowed; min..max elements */
     FIELD_IGNORE, /* read elsewhere */

@@ -42,7 +42,7 @@ bool desk_open(struct desk *desk, const char *yaml)
     desk->config = house_config(desk->folder, 1, yaml);
     desk->context = zmq_ctx_new();
     CU_ASSERT_FATAL(desk->config && desk->context);
-    g->config = desk->identity.config = desk->config;
+    g->config = desk->config;
     g->identity = &desk->identity;
     g->wake_fd = eventfd(0, EFD_NONBLOCK);
     pthread_mutex_init(&g->done_lock, NULL);

@@ -245,6 +245,17 @@ static void it_serves_without_arguments_and_ends_with_0_on_signals(void)
     }
 }
 
+static void on_sighup_it_reads_its_configuration_again(void)
+{
+    struct running r;
+    if (running_open(&r)) {
+        kill(r.process.pid, SIGHUP);
+        CU_ASSERT_EQUAL(running_end(&r, SIGTERM), 0);
+        CU_ASSERT(strstr(r.process.text[1], " reloaded pools=1 ") != NULL);
+    }
+    running_remove(&r);
+}
+
 static void on_sigterm_what_was_taken_is_answered(void)
 {
     enum { N = 300, SLOW = UNDER_TSAN ? 100 : 300 };
@@ -356,7 +367,8 @@ static void what_cannot_be_bound_or_run_is_named_and_ends_with_1(void)
 TEST_SUITE("e2e/process", TEST(version_and_help_are_printed), TEST(wrong_usage_ends_with_2),
            TEST(the_built_in_configuration_is_the_file_in_config),
            TEST(all_errors_of_a_configuration_are_told_by_file_line_and_key),
-           TEST(it_serves_without_arguments_and_ends_with_0_on_signals), TEST(on_sigterm_what_was_taken_is_answered),
+           TEST(it_serves_without_arguments_and_ends_with_0_on_signals), TEST(on_sighup_it_reads_its_configuration_again),
+           TEST(on_sigterm_what_was_taken_is_answered),
            TEST(a_second_daemon_on_the_same_sockets_is_refused_and_the_first_serves_on),
            TEST(sockets_left_by_a_killed_daemon_do_not_hold_up_the_next),
            TEST(what_cannot_be_bound_or_run_is_named_and_ends_with_1))

@@ -15,6 +15,7 @@ static void request_twice(const uint8_t *data, size_t size)
     struct fault fault = {0};
     int err = control_decode_request(data, size, &first, &fault);
     if (err) {
+        free(first.config);
         if (fault.err != err || fault.text[0] == '\0')
             abort();
         return;
@@ -25,6 +26,13 @@ static void request_twice(const uint8_t *data, size_t size)
     if (!text || control_decode_request(text, strlen(text), &second, NULL))
         abort();
     free(text);
+    if (!first.config != !second.config || (first.config && strcmp(first.config, second.config) != 0))
+        abort();
+    free(first.config);
+    free(second.config);
+    first.config = second.config = NULL;
+    if (first.op == CONTROL_RELOAD)
+        memcpy(second.file, first.file, sizeof first.file); /* said only beside a text */
     /* Decoding clears the struct first, so that its padding compares too. */
     const unsigned char *a = (const unsigned char *)&first, *b = (const unsigned char *)&second;
     if (memcmp(a, b, sizeof first) != 0)
@@ -46,6 +54,8 @@ static void replies(const uint8_t *data, size_t size)
         abort();
     if (control_decode_open(data, size, &id, &open, &fault) == 0 && open.n_layers > SHAPE_LAYERS_MAX)
         abort();
+    struct control_reload reload;
+    control_decode_reload(data, size, &id, &reload, &fault);
     control_decode_close(data, size, &id, &close, &fault);
     free(control_decode_status(data, size, &id, &fault));
     control_peek_id(data, size, &id);

@@ -280,9 +280,38 @@ static void status_shows_the_daemon_as_table_and_json(void)
     daemon_here_stop(&d);
 }
 
+static void reload_changes_the_daemon_or_says_why_not(void)
+{
+    static struct capture capture;
+    struct daemon_here d;
+    char path[SUPPORT_PATH_BYTES];
+    daemon_here_start(&d, "pools: [{name: left, threads: 1}]\n");
+    support_file(path, "pools: [{name: up, threads: 1}, {name: down, threads: 2}]\n");
+    CU_ASSERT_EQUAL(RUN(command_reload, &capture, stdout, "reload", "--endpoint", d.endpoint, "--config", path, "--json"),
+                    COMMAND_DONE);
+    json_t *object = parsed(&capture);
+    CU_ASSERT_EQUAL(json_integer_value(json_object_get(object, "pools")), 2);
+    CU_ASSERT_EQUAL(json_integer_value(json_object_get(object, "threads")), 3);
+    json_decref(object);
+    CU_ASSERT_EQUAL(RUN(command_status, &capture, stdout, "status", "--endpoint", d.endpoint), COMMAND_DONE);
+    CU_ASSERT(strstr(capture.text, "pools (2)") && strstr(capture.text, "down"));
+    CU_ASSERT_EQUAL(RUN(command_reload, &capture, stdout, "reload", "--endpoint", d.endpoint), COMMAND_DONE); /* its own file */
+    CU_ASSERT(strstr(capture.text, "1 pools of 1 threads") != NULL);
+    unlink(path);
+    support_file(path, "isa: scalar\npools: [{name: two}]\n");
+    CU_ASSERT_EQUAL(RUN(command_reload, &capture, stderr, "reload", "--endpoint", d.endpoint, "--config", path),
+                    COMMAND_FAILED);
+    CU_ASSERT(strstr(capture.text, "isa cannot change") != NULL);
+    unlink(path);
+    CU_ASSERT_EQUAL(RUN(command_reload, &capture, stderr, "reload", "--endpoint", d.endpoint, "--config", path),
+                    COMMAND_FAILED);
+    CU_ASSERT(strstr(capture.text, path) != NULL);
+    daemon_here_stop(&d);
+}
+
 TEST_SUITE("tools/commands", TEST(generated_text_is_the_same_here_and_through_the_daemon),
            TEST(text_comes_as_bytes_without_json), TEST(perplexity_is_the_same_here_and_through_the_daemon),
            TEST(a_profile_changes_bytes_and_score), TEST(what_was_not_compared_is_null),
            TEST(a_trace_of_the_first_window_is_recorded), TEST(wrong_words_about_records_are_told),
            TEST(other_vocabularies_take_and_give_ids), TEST(wrong_calls_have_their_own_exit_codes),
-           TEST(status_shows_the_daemon_as_table_and_json))
+           TEST(status_shows_the_daemon_as_table_and_json), TEST(reload_changes_the_daemon_or_says_why_not))

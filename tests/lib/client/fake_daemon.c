@@ -87,6 +87,7 @@ static char *answer_control(struct fake_daemon *fake, const struct control_reque
         return control_encode_open(request->id, &open);
     case CONTROL_CLOSE: return control_encode_close(request->id, &close);
     case CONTROL_STATUS:
+    case CONTROL_RELOAD:
     case N_CONTROL: break;
     }
     return control_encode_status(request->id, "{\"fake\":true}");

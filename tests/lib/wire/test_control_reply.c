@@ -71,6 +71,17 @@ static void open_tells_the_next_index_of_each_layer(void)
     CU_ASSERT_EQUAL(memcmp(open.next_token, read.next_token, sizeof open.next_token), 0);
 }
 
+static void reload_comes_back_as_it_was(void)
+{
+    const struct control_reload said = {.pools = 2, .threads = 3, .profiles = 18, .heads_moved = 64, .seconds = 0.25};
+    struct control_reload read;
+    uint64_t id;
+    char *text = control_encode_reload(9, &said);
+    CU_ASSERT_EQUAL(control_decode_reload(text, length(text), &id, &read, NULL), 0);
+    CU_ASSERT(id == 9 && memcmp(&said, &read, sizeof said) == 0);
+    free(text);
+}
+
 static void close_and_status_come_back_as_they_were(void)
 {
     struct control_close close = {.bytes = 1, .bytes_full_bf16 = (uint64_t)1 << 50, .tokens = 3, .attention_seconds = 0.1},
@@ -244,8 +255,9 @@ static void telemetry_names_its_instance_and_sequence(void)
 }
 
 TEST_SUITE("lib/wire/control_reply", TEST(hello_tells_the_client_everything), TEST(open_tells_the_next_index_of_each_layer),
-           TEST(close_and_status_come_back_as_they_were), TEST(every_error_reaches_the_client_with_its_words),
-           TEST(an_error_may_lack_its_op_and_its_words), TEST(a_sentence_cut_within_a_letter_still_travels),
-           TEST(faults_of_parts_come_back_with_what_is_expected), TEST(codes_of_a_newer_daemon_are_errors_all_the_same),
-           TEST(keys_of_a_newer_daemon_are_passed_over), TEST(replies_that_lack_something_are_malformed),
-           TEST(any_replys_id_can_be_seen_first), TEST(telemetry_names_its_instance_and_sequence))
+           TEST(reload_comes_back_as_it_was), TEST(close_and_status_come_back_as_they_were),
+           TEST(every_error_reaches_the_client_with_its_words), TEST(an_error_may_lack_its_op_and_its_words),
+           TEST(a_sentence_cut_within_a_letter_still_travels), TEST(faults_of_parts_come_back_with_what_is_expected),
+           TEST(codes_of_a_newer_daemon_are_errors_all_the_same), TEST(keys_of_a_newer_daemon_are_passed_over),
+           TEST(replies_that_lack_something_are_malformed), TEST(any_replys_id_can_be_seen_first),
+           TEST(telemetry_names_its_instance_and_sequence))

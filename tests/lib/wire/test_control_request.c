@@ -31,6 +31,23 @@ static void hello_close_and_status_are_read(void)
     CU_ASSERT_EQUAL(request.stream, 4);
 }
 
+static void reload_brings_a_text_or_none(void)
+{
+    CU_ASSERT_EQUAL(decode("{\"op\":\"reload\",\"id\":7}", NULL), 0);
+    CU_ASSERT(request.op == CONTROL_RELOAD && request.config == NULL);
+    CU_ASSERT_EQUAL(decode("{\"op\":\"reload\",\"id\":7,\"config\":\"a: 1\\n\",\"file\":\"b.yaml\"}", NULL), 0);
+    CU_ASSERT_STRING_EQUAL(request.config, "a: 1\n");
+    CU_ASSERT_STRING_EQUAL(request.file, "b.yaml");
+    char *text = control_encode_request(&request);
+    free(request.config);
+    CU_ASSERT_EQUAL(decode(text, NULL), 0);
+    CU_ASSERT(request.config && strcmp(request.config, "a: 1\n") == 0 && strcmp(request.file, "b.yaml") == 0);
+    free(request.config);
+    free(text);
+    CU_ASSERT_EQUAL(decode("{\"op\":\"reload\",\"id\":7,\"config\":3}", NULL), ERR_MALFORMED);
+    CU_ASSERT_EQUAL(decode("{\"op\":\"reload\",\"id\":7,\"path\":\"x\"}", NULL), ERR_MALFORMED);
+}
+
 static void open_fills_in_what_is_left_out(void)
 {
     CU_ASSERT_EQUAL_FATAL(decode(OPEN(SHAPE), NULL), 0);
@@ -253,7 +270,8 @@ static void only_a_brace_makes_control(void)
     CU_ASSERT_FALSE(control_is(" {", 2));
 }
 
-TEST_SUITE("lib/wire/control_request", TEST(hello_close_and_status_are_read), TEST(open_fills_in_what_is_left_out),
-           TEST(layer_groups_follow_one_another), TEST(what_is_encoded_decodes_to_the_same),
-           TEST(every_bad_request_is_refused_by_name), TEST(a_request_cut_anywhere_is_refused),
-           TEST(a_refusal_can_repeat_op_and_id), TEST(long_and_deep_texts_are_bounded), TEST(only_a_brace_makes_control))
+TEST_SUITE("lib/wire/control_request", TEST(hello_close_and_status_are_read), TEST(reload_brings_a_text_or_none),
+           TEST(open_fills_in_what_is_left_out), TEST(layer_groups_follow_one_another),
+           TEST(what_is_encoded_decodes_to_the_same), TEST(every_bad_request_is_refused_by_name),
+           TEST(a_request_cut_anywhere_is_refused), TEST(a_refusal_can_repeat_op_and_id), TEST(long_and_deep_texts_are_bounded),
+           TEST(only_a_brace_makes_control))

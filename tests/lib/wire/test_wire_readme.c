@@ -119,6 +119,7 @@ static int decode_example(const char *text, size_t n)
     static struct control_hello hello;
     static struct control_open open;
     struct control_close close;
+    struct control_reload reload;
     struct fault fault;
     uint64_t id;
     char copy[1024];
@@ -128,10 +129,13 @@ static int decode_example(const char *text, size_t n)
     copy[n] = '\0';
     if (!strstr(copy, "\"ok\"")) {
         err = control_decode_request(copy, n, &request, &fault);
+        free(request.config);
     } else if (strstr(copy, "\"op\": \"hello\"")) {
         err = control_decode_hello(copy, n, &id, &hello, &fault);
     } else if (strstr(copy, "\"op\": \"open\"")) {
         err = control_decode_open(copy, n, &id, &open, &fault);
+    } else if (strstr(copy, "\"op\": \"reload\"")) {
+        err = control_decode_reload(copy, n, &id, &reload, &fault);
     } else if (strstr(copy, "\"op\": \"status\"")) {
         char *status = control_decode_status(copy, n, &id, &fault);
         err = status ? 0 : fault.err;
@@ -151,7 +155,7 @@ static void every_control_example_decodes(void)
     size_t n = 0;
     for (const char *at = readme(); (at = strstr(at, "{\"op\":")) != NULL; at += object_length(at), n++)
         CU_ASSERT_EQUAL(decode_example(at, object_length(at)), 0);
-    CU_ASSERT_EQUAL(n, 10);
+    CU_ASSERT_EQUAL(n, 13);
 }
 
 static void the_layouts_numbers_are_the_codes(void)
