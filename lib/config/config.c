@@ -3,6 +3,7 @@
 #include "config/live.h"
 #include "config/section.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -157,7 +158,8 @@ int config_reread(struct config **out, const struct config *running, const char 
 {
     const struct source source = {name, text, text ? strlen(text) : 0, running, check, report, context};
     int err = !text && running->path[0] ? load(out, running->path, source) : parse(out, &source);
-    if (!err && *out)
+    assert(running); /* parse takes NULL, so the analyzer doubts it */
+    if (!err)
         memcpy((*out)->path, running->path, sizeof(*out)->path);
     return err;
 }
