@@ -5,6 +5,8 @@
 FLAVOUR := release
 CC      := gcc
 PREFIX  := /usr/local
+# Python looks there by itself where PREFIX is /usr; elsewhere PYTHONPATH must name the folder.
+PYTHON_DIR := $(PREFIX)/lib/python3/dist-packages/attnd
 VERSION := 0.1.0
 
 ifeq ($(FLAVOUR),tsan)
@@ -104,21 +106,22 @@ fuzz:
 	@tools/deps build lint
 	@$(MAKE) --no-print-directory FLAVOUR=fuzz CC=clang fuzz-run
 
-## install: copy programs, library, headers and example configuration under PREFIX (default /usr/local)
+## install: copy programs, library, headers, Python client and example configuration under PREFIX (default /usr/local)
 install: $(B)/attnd $(B)/attn
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include/attnd/base \
-	    $(DESTDIR)$(PREFIX)/include/attnd/wire $(DESTDIR)$(PREFIX)/share/attnd
+	    $(DESTDIR)$(PREFIX)/include/attnd/wire $(DESTDIR)$(PREFIX)/share/attnd $(DESTDIR)$(PYTHON_DIR)
 	install $(B)/attnd $(B)/attn $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(LIBRARY) $(DESTDIR)$(PREFIX)/lib
 	install -m 644 lib/client/attnd_client.h $(DESTDIR)$(PREFIX)/include/attnd
 	install -m 644 lib/base/err.h lib/base/shape.h $(DESTDIR)$(PREFIX)/include/attnd/base
 	install -m 644 lib/wire/message.h lib/wire/control.h $(DESTDIR)$(PREFIX)/include/attnd/wire
 	install -m 644 config/*.yaml lib/wire/README.md $(DESTDIR)$(PREFIX)/share/attnd
+	install -m 644 tools/python/attnd/*.py $(DESTDIR)$(PYTHON_DIR)
 
 ## uninstall: remove what install copied
 uninstall:
 	rm -rf $(DESTDIR)$(PREFIX)/bin/attnd $(DESTDIR)$(PREFIX)/bin/attn $(DESTDIR)$(PREFIX)/lib/libattnd.a \
-	    $(DESTDIR)$(PREFIX)/include/attnd $(DESTDIR)$(PREFIX)/share/attnd
+	    $(DESTDIR)$(PREFIX)/include/attnd $(DESTDIR)$(PREFIX)/share/attnd $(DESTDIR)$(PYTHON_DIR)
 
 ## clean: remove everything that was built
 clean:
