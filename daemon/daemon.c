@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/runtime.h"
 #include "daemon/gateway.h"
+#include "daemon/http.h"
 #include "daemon/reload.h"
 #include "daemon/telemetry.h"
 
@@ -24,6 +25,7 @@ struct daemon {
     struct identity identity;
     struct gateway gateway;
     struct telemetry *telemetry;
+    struct http *http;
     pthread_t thread; /* the gateway */
     bool started;
 };
@@ -156,6 +158,8 @@ int daemon_start(struct daemon **out, const struct config *config, void *zmq_con
     int err = d->context ? start(d, config, fault) : fault_set(fault, ERR_IO, "a ZeroMQ context: %s", zmq_strerror(errno));
     if (!err)
         err = telemetry_start(&d->telemetry, &d->gateway, d->telemetry_socket, config->telemetry_interval_seconds, fault);
+    if (!err)
+        err = http_start(&d->http, &d->gateway, fault);
     if (!err && pthread_create(&d->thread, NULL, gateway_thread, &d->gateway))
         err = fault_set(fault, ERR_NO_MEMORY, "the gateway's thread could not be started");
     d->started = !err;
@@ -181,6 +185,7 @@ void daemon_stop(struct daemon *d)
         gateway_wake(g);
         pthread_join(d->thread, NULL);
     }
+    http_stop(d->http);
     telemetry_stop(d->telemetry);
     if (g->streams.n_slots)
         streams_finish(&g->streams, g->engine, &g->counters);
@@ -201,6 +206,11 @@ void daemon_stop(struct daemon *d)
         log_event(g->log, LOG_INFO, "stopped", LOG_COUNT("messages", atomic_load(&g->counters.messages)),
                   LOG_COUNT("tokens", atomic_load(&g->counters.tokens)));
     free(d);
+}
+
+unsigned daemon_http_port(const struct daemon *d)
+{
+    return http_port(d->http);
 }
 
 void daemon_reload(struct daemon *d)

@@ -1,7 +1,7 @@
 /* The daemon as a function: everything but arguments and signals, so that it also runs inside another program (inproc
  * endpoints need the caller's ZeroMQ context).
  *
- * Threads inside: the gateway (owns the ROUTER and the outputs XPUB), telemetry (owns its XPUB), the pools' teams. */
+ * Threads inside: the gateway (owns the ROUTER and the outputs XPUB), telemetry (owns its XPUB), http, the pools' teams. */
 #ifndef ATTND_DAEMON_DAEMON_H
 #define ATTND_DAEMON_DAEMON_H
 
@@ -22,5 +22,8 @@ void daemon_reload(struct daemon *daemon);
 
 /* The endpoint that ingest was bound to (the real port where the configuration said *). */
 const char *daemon_endpoint(const struct daemon *daemon);
+
+/* The port of its HTTP server; 0 where it has none. */
+unsigned daemon_http_port(const struct daemon *daemon);
 
 #endif

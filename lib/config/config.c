@@ -19,6 +19,8 @@ static const struct field root_fields[] = {
      .section = &socket_section},
     {.key = {.name = "telemetry", .offset = 0, .help = "Where subscribers get memory, time and flow."},
      .section = &telemetry_section},
+    {.key = {.name = "http", .offset = 0, .help = "The same numbers for monitoring systems, and whether the daemon is well."},
+     .section = &http_section},
     {.key = {.name = "pools", .offset = 0, .help = "Teams of threads; a list given replaces the default."},
      .section = &pool_section,
      .read = read_pools,

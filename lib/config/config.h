@@ -44,7 +44,8 @@ struct config {
     char path[CONFIG_PATH_BYTES]; /* the file that it was read from; "": the built-in default, or a text */
     struct config_socket ingest, outputs, telemetry;
     double telemetry_interval_seconds;
-    char isa[KEY_TEXT_BYTES]; /* "auto", "scalar", "avx2", "avx512" */
+    char http_address[CONFIG_ENDPOINT_BYTES]; /* host:port; "": no HTTP */
+    char isa[KEY_TEXT_BYTES];                 /* "auto", "scalar", "avx2", "avx512" */
     char log_level[KEY_TEXT_BYTES];
     double spin_seconds; /* how long an idle thread spins before it sleeps */
     struct config_limits limits;

@@ -19,6 +19,7 @@ static const struct fixed table[] = {
     FIXED("outputs.endpoints", SOCKET, outputs),
     FIXED("telemetry.endpoints", SOCKET, telemetry),
     FIXED("telemetry.interval_seconds", NUMBER, telemetry_interval_seconds),
+    FIXED("http.address", TEXT, http_address),
     FIXED("isa", TEXT, isa),
     FIXED("limits.message_bytes", COUNT, limits.message_bytes),
     FIXED("limits.streams", COUNT, limits.streams),

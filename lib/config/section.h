@@ -35,8 +35,8 @@ struct section {
     size_t n;
 };
 
-extern const struct section root_section, socket_section, telemetry_section, limits_section, pool_section, profile_section,
-    rule_section;
+extern const struct section root_section, socket_section, telemetry_section, http_section, limits_section, pool_section,
+    profile_section, rule_section;
 
 /* Writes the defaults of all single values of a section and of the sections inside. */
 void section_set_defaults(const struct section *section, void *target);

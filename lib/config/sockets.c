@@ -39,6 +39,29 @@ static bool is_tcp_address(const char *address)
     return strlen(port) <= 5 && parse_range(port, 65535, &number, &last) && number == last;
 }
 
+static const char http_form[] = "host:port like 127.0.0.1:9464, port 0 or * for any; empty: no HTTP";
+
+static void read_address(struct reader *r, const struct node *node, const struct place *place, void *target)
+{
+    const char *text = expect_text(r, node, place, http_form);
+    if (!text)
+        return;
+    if (*text && (strlen(text) >= CONFIG_ENDPOINT_BYTES || !is_tcp_address(text)))
+        report_error(&r->reporter, node->line, place, NULL, "must be %s, not '%.120s'", http_form, text);
+    else
+        memcpy(target, text, strlen(text) + 1);
+}
+
+static const struct field http_fields[] = {
+    {.key = {.name = "address",
+             .offset = offsetof(struct config, http_address),
+             .initial = "",
+             .help = "Serves /metrics, /streams, /healthz and /readyz there."},
+     .read = read_address,
+     .form = http_form},
+};
+const struct section http_section = {http_fields, sizeof http_fields / sizeof *http_fields};
+
 static bool is_ipc_path(const char *path)
 {
     return *path && strlen(path) < sizeof((struct sockaddr_un *)0)->sun_path;
