@@ -5,8 +5,8 @@ Usage: tests/tools/reference_eval.py TRACE [--rows N] [--interval N] [--attn bui
 
 Runs a softmax trace (safetensors: layer.L.q, .k, .v) through window, uniform, h2o and tova with N rows, 4 sink tokens and the
 policies' own shares of recent rows, and prints the mean relative error over the second half of the trace. With --attn it runs
-`attn eval` with the same settings too, prints both, and exits 1 where they differ by more than 10 % (uniform draws its own random
-numbers). Needs numpy.
+`attn eval` with the same settings too, prints both, and exits 1 where they differ by more than 10 %. uniform draws random numbers, of
+its own in either: it is averaged over several draws. Needs numpy.
 """
 import argparse
 import json
@@ -20,6 +20,7 @@ import numpy as np
 
 SINKS = 4
 RECENT = {"window": None, "uniform": 0.25, "h2o": 0.5, "tova": 0.25}
+DRAWS = {"uniform": 6}
 TOLERANCE = 0.1
 
 
@@ -137,30 +138,36 @@ def head_errors(policy, q, k, v, rows, interval, seed):
 
 def trace_error(policy, layers, scale, rows, interval):
     errors = []
-    for index, (q, k, v) in enumerate(layers):
-        group = q.shape[1] // k.shape[1]
-        for head in range(k.shape[1]):
-            mine = q[:, head * group:(head + 1) * group] * scale
-            errors.append(head_errors(policy, mine, k[:, head], v[:, head], rows, interval, index * 64 + head))
+    for draw in range(DRAWS.get(policy, 1)):
+        for index, (q, k, v) in enumerate(layers):
+            group = q.shape[1] // k.shape[1]
+            for head in range(k.shape[1]):
+                mine, seed = q[:, head * group:(head + 1) * group] * scale, (draw * 64 + index) * 64 + head
+                errors.append(head_errors(policy, mine, k[:, head], v[:, head], rows, interval, seed))
     return float(np.mean(errors))
 
 
 def attn_errors(attn, trace, rows, interval):
-    """error_mean of each policy, from `attn eval`."""
-    lines = ["profiles:"]
-    for policy, share in RECENT.items():
+    """error_mean of each policy, from `attn eval`, averaged over its draws."""
+    lines, names = ["profiles:"], {}
+    for policy, draw in [(policy, draw) for policy in RECENT for draw in range(DRAWS.get(policy, 1))]:
+        share, name = RECENT[policy], f"its_{policy}_{draw}"
+        names[name] = policy
         settings = f"window_tokens: {rows - SINKS}" if share is None else \
             f"rows: {rows}, interval: {interval}, recent_tokens: {int(share * rows)}"
-        lines += [f"  - name: its_{policy}", "    rules:",
-                  f"      - {{attention: softmax, policy: {policy}, storage: f32, sink_tokens: {SINKS}, {settings}}}"]
+        lines += [f"  - name: {name}", "    rules:",
+                  f"      - {{attention: softmax, policy: {policy}, storage: f32, seed: {draw}, sink_tokens: {SINKS}, {settings}}}"]
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", delete=False) as file:
         file.write("\n".join(lines) + "\n")
     try:
         done = subprocess.run([attn, "eval", "--trace", trace, "--config", file.name, "--profiles",
-                               ",".join(f"its_{policy}" for policy in RECENT), "--json"], stdout=subprocess.PIPE, check=True)
+                               ",".join(names), "--json"], stdout=subprocess.PIPE, check=True)
     finally:
         os.unlink(file.name)
-    return {row["policy"][len("its_"):]: row["error_mean"] for row in json.loads(done.stdout)["rows"]}
+    errors = {policy: [] for policy in RECENT}
+    for row in json.loads(done.stdout)["rows"]:
+        errors[names[row["policy"]]].append(row["error_mean"])
+    return {policy: float(np.mean(mine)) for policy, mine in errors.items()}
 
 
 def main():
