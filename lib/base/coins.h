@@ -16,6 +16,7 @@ enum coin_lane {
     LANE_VALUES_P,
     LANE_MERGE, /* + the normaliser's lane: clusters that merge. Ends below LANE_MERGE + LANE_VALUES_P + 1 */
     LANE_RESERVOIR = LANE_MERGE + LANE_VALUES_P + 1, /* uniform's rows */
+    LANE_BALANCE,                                    /* signs of balance's walks */
 };
 
 /* A bijection of 64-bit words that looks random. */

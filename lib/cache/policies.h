@@ -14,6 +14,7 @@
     X(snapkv)                                                                                                                  \
     X(keydiff)                                                                                                                 \
     X(expected)                                                                                                                \
+    X(balance)                                                                                                                 \
     X(subgen)                                                                                                                  \
     X(subgen4)                                                                                                                 \
     X(subgen2)
