@@ -61,8 +61,8 @@ struct balance {
     struct segment segment; /* the view's */
     size_t half;            /* rows that a group of the highest level loses */
     uint64_t seed, n_dropped;
-    double constant, imbalance; /* imbalance: summed over rows dropped by walks, n_walked */
-    uint64_t n_walked;
+    double constant, imbalance; /* imbalance: summed over the n_blocks largest groups */
+    uint64_t n_blocks;
     float scale;
 };
 
@@ -161,8 +161,11 @@ static size_t halve(struct balance *c, const struct halving *h, unsigned level, 
     struct walk walk = {c->kernels, &c->plan.format, c->scale, c->constant, c->seed, c->base.n_tokens};
     bool plus[WALK_ROWS_MAX];
     size_t n_gone = 0;
-    c->imbalance += walk_signs(&walk, &c->held.rows, h->first, h->n, plus) * (double)h->n / 2;
-    c->n_walked += h->n / 2;
+    double imbalance = walk_signs(&walk, &c->held.rows, h->first, h->n, plus);
+    if (h->n == 2 * c->half) {
+        c->imbalance += imbalance;
+        c->n_blocks++;
+    }
     for (size_t i = 0; i < h->n; i++) {
         if (plus[i])
             weigh(c, h->first + i, level + 1);
@@ -224,7 +227,7 @@ static const struct cache_gauge balance_gauges[] = {
     {"rows", "", "Rows held", false},
     {"evictions", "", "Rows dropped so far", false},
     {"top_weight", "", "Tokens that one row of the oldest stands for", true},
-    {"imbalance", "", "What is left of dropped rows after balancing, squared; near 1: no better than fair coins", true},
+    {"imbalance", "", "What balancing leaves of a block's rows, squared, as a share; near 1: no better than fair coins", true},
 };
 
 static void balance_measure(const struct cache *cache, double *values)
@@ -234,7 +237,7 @@ static void balance_measure(const struct cache *cache, double *values)
     values[0] = (double)c->held.n;
     values[1] = (double)c->n_dropped;
     values[2] = dropped ? exp((double)rows_log_den(&c->held.rows, &c->plan.format)[c->plan.sinks]) : 1;
-    values[3] = c->n_walked > 0 ? c->imbalance / (double)c->n_walked : 1;
+    values[3] = c->n_blocks > 0 ? c->imbalance / (double)c->n_blocks : 1;
 }
 
 /* Levels of what is chosen among: whole numbers that never rise from old to new. All other rows stand for themselves. */
