@@ -3,10 +3,10 @@
 
 Usage: tests/tools/reference_eval.py TRACE [--rows N] [--interval N] [--attn build/attn]
 
-Runs a softmax trace (safetensors: layer.L.q, .k, .v) through window, uniform, h2o and tova with N rows, 4 sink tokens and the
-policies' own shares of recent rows, and prints the mean relative error over the second half of the trace. With --attn it runs
-`attn eval` with the same settings too, prints both, and exits 1 where they differ by more than 10 %. uniform draws random numbers, of
-its own in either: it is averaged over several draws. Needs numpy.
+Runs a softmax trace (safetensors: layer.L.q, .k, .v) through window, uniform, h2o, tova and balance with N rows, 4 sink
+tokens and the policies' own shares of recent rows, and prints the mean relative error over the second half of the trace. With --attn
+it runs `attn eval` with the same settings too, prints both, and exits 1 where they differ by more than 10 %. uniform draws numbers, of
+its own in either: it is averaged over several draws; balance tosses the same coins in both. Needs numpy.
 """
 import argparse
 import json
@@ -19,9 +19,27 @@ import tempfile
 import numpy as np
 
 SINKS = 4
-RECENT = {"window": None, "uniform": 0.25, "h2o": 0.5, "tova": 0.25}
+RECENT = {"window": None, "uniform": 0.25, "h2o": 0.5, "tova": 0.25, "balance": 0.25}
 DRAWS = {"uniform": 6}
 TOLERANCE = 0.1
+WORD = (1 << 64) - 1
+LANE_BALANCE = 13
+
+
+def mix(x):
+    """lib/base/coins.h, as are coin and head_seed."""
+    x = (x + 0x9E3779B97F4A7C15) & WORD
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & WORD
+    x = (x ^ x >> 27) * 0x94D049BB133111EB & WORD
+    return x ^ x >> 31
+
+
+def coin(seed, lane, token, slot):
+    return (mix(mix(mix(mix(seed) ^ lane) ^ token) ^ slot) >> 11) * 2.0**-53
+
+
+def head_seed(seed, layer, head):
+    return mix(mix(mix(seed) ^ layer) ^ head)
 
 
 def read_trace(path):
@@ -117,9 +135,66 @@ class Held:
         self.score = total if self.policy == "tova" else self.score + total
 
 
-def head_errors(policy, q, k, v, rows, interval, seed):
+class Balanced:
+    """The same of rows with levels, weight 2^level: when they are full, half of a group goes (lib/cache/balance). There must be enough
+    rows that two are always of one level."""
+
+    def __init__(self, rows, seed, k, v, scale):
+        self.rows, self.seed, self.k, self.v, self.scale = rows, seed, k, v, scale
+        self.recent = int(RECENT["balance"] * rows)
+        self.half = max(1, min(256, (rows - self.recent - SINKS) // 8) // 2)
+        self.tokens = np.empty(0, int)
+        self.level = np.empty(0, int)
+
+    def group(self):
+        """Held rows that are halved next."""
+        level = self.level[SINKS:self.rows - self.recent]
+        pairs = None
+        for low in np.unique(level):
+            below = max(0, level[0] - 1 - low)
+            drop = max(1, self.half // 8, self.half >> below)
+            mine = SINKS + np.flatnonzero(level == low)
+            if len(mine) >= 2 * drop:
+                return mine[:2 * drop]
+            if pairs is None and len(mine) >= 2:
+                pairs = mine[:len(mine) // 2 * 2]
+        return pairs
+
+    def signs(self, group, token):
+        k, v = self.k[self.tokens[group]], self.v[self.tokens[group]]
+        centred = k - k.mean(axis=0)
+        exponent = self.scale * centred @ centred.T
+        y = np.exp(exponent - exponent.max()) * (v @ v.T + (v * v).sum(axis=1).mean())
+        largest, sign = y.diagonal().max(), np.zeros(len(group))
+        for i in range(len(group)):
+            chance = 0.5 - (y[i] @ sign / (2 * largest) if largest > 0 else 0)
+            sign[i] = 1 if coin(self.seed, LANE_BALANCE, token, i) < chance else -1
+            for full in (1, -1):
+                if (sign[:i] == full).sum() == len(group) // 2:
+                    sign[i] = -full
+        return sign
+
+    def append(self, t):
+        if len(self.tokens) == self.rows:
+            group = self.group()
+            stays = self.signs(group, t) > 0
+            self.level[group] += 1
+            self.tokens = np.delete(self.tokens, group[~stays])
+            self.level = np.delete(self.level, group[~stays])
+        self.tokens = np.append(self.tokens, t)
+        self.level = np.append(self.level, 0)
+
+    def log_weights(self):
+        return self.level * np.log(2)
+
+
+def head_errors(policy, q, k, v, scale, rows, interval, seed):
     """q (n, g, d), scaled: relative errors of the second half, (n / 2, g)."""
-    n, held, errors = len(k), None if policy == "window" else Held(policy, rows, interval, seed), []
+    n, held, errors = len(k), None, []
+    if policy == "balance":
+        held = Balanced(rows, seed, k, v, scale)
+    elif policy != "window":
+        held = Held(policy, rows, interval, seed)
     for t in range(n):
         weights = None
         if held:
@@ -128,7 +203,7 @@ def head_errors(policy, q, k, v, rows, interval, seed):
         else:
             kept = window_rows(t, rows)
         out, probability = attend(q[t] @ k[kept].T, v[kept], weights)
-        if held and policy != "uniform":
+        if policy in ("h2o", "tova"):
             held.observe(probability)
         if t >= n // 2:
             full, _ = attend(q[t] @ k[:t + 1].T, v[:t + 1])
@@ -142,8 +217,8 @@ def trace_error(policy, layers, scale, rows, interval):
         for index, (q, k, v) in enumerate(layers):
             group = q.shape[1] // k.shape[1]
             for head in range(k.shape[1]):
-                mine, seed = q[:, head * group:(head + 1) * group] * scale, (draw * 64 + index) * 64 + head
-                errors.append(head_errors(policy, mine, k[:, head], v[:, head], rows, interval, seed))
+                mine, seed = q[:, head * group:(head + 1) * group] * scale, head_seed(draw, index, head)
+                errors.append(head_errors(policy, mine, k[:, head], v[:, head], scale, rows, interval, seed))
     return float(np.mean(errors))
 
 
@@ -153,8 +228,9 @@ def attn_errors(attn, trace, rows, interval):
     for policy, draw in [(policy, draw) for policy in RECENT for draw in range(DRAWS.get(policy, 1))]:
         share, name = RECENT[policy], f"its_{policy}_{draw}"
         names[name] = policy
-        settings = f"window_tokens: {rows - SINKS}" if share is None else \
-            f"rows: {rows}, interval: {interval}, recent_tokens: {int(share * rows)}"
+        settings = f"window_tokens: {rows - SINKS}" if share is None else f"rows: {rows}, recent_tokens: {int(share * rows)}"
+        if policy in ("uniform", "h2o", "tova"):
+            settings += f", interval: {interval}"
         lines += [f"  - name: {name}", "    rules:",
                   f"      - {{attention: softmax, policy: {policy}, storage: f32, seed: {draw}, sink_tokens: {SINKS}, {settings}}}"]
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", delete=False) as file:

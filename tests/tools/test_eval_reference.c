@@ -37,7 +37,7 @@ static void numpy_finds_the_same_errors(void)
     if (status)
         printf("\n%s", last);
     CU_ASSERT_EQUAL(status, 0);
-    CU_ASSERT_EQUAL(n, 4); /* window, uniform, h2o, tova */
+    CU_ASSERT_EQUAL(n, 5); /* window, uniform, h2o, tova, balance */
     unlink(path);
 }
 
