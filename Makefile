@@ -13,7 +13,7 @@ ifeq ($(FLAVOUR),tsan)
 CC := clang
 endif
 
-PACKAGES := libzmq yaml-0.1 jansson libmicrohttpd
+PACKAGES := libzmq yaml-0.1 jansson libmicrohttpd ncursesw
 BLAS     := openblas
 
 OPT_release  := -O2 -g

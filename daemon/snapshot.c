@@ -3,6 +3,7 @@
 #include "daemon/measure.h"
 #include "workers/tradeoff.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { STATES_MAX = 32 }; /* policies told apart in one place */
@@ -155,6 +156,37 @@ static json_t *stream_json(const struct stream *stream)
                         policies_json(states, engine_stream_policies(stream->engine_stream, states, 0, STATES_MAX)));
     json_object_set_new(object, "rules", json_string(engine_stream_rules(stream->engine_stream)));
     return object;
+}
+
+/* What each layer of a stream holds. On the gateway's thread, to which the counts belong. */
+static json_t *layers_json(const struct engine_stream *stream)
+{
+    const struct shape *shape = engine_stream_shape(stream);
+    json_t *array = json_array();
+    for (uint32_t l = 0; l < shape->n_layers; l++) {
+        char name[16];
+        enum attention_kind kind = (enum attention_kind)shape->kind[l];
+        uint64_t tokens = engine_next_token(stream, l);
+        size_t allocated = engine_layer_bytes(stream, l);
+        size_t full = shape->kv_heads * shape_full_bf16_bytes(shape, kind, tokens);
+        snprintf(name, sizeof name, "%u", l);
+        json_t *object = json_pack("{s:s, s:s, s:I, s:I, s:I}", "name", name, "attention", attention_name(kind), "tokens_total",
+                                   (json_int_t)tokens, "memory_allocated_bytes", (json_int_t)allocated,
+                                   "memory_full_bf16_bytes", (json_int_t)full);
+        if (full)
+            json_object_set_new(object, "memory_kept_fraction", json_real((double)allocated / (double)full));
+        json_array_append_new(array, object);
+    }
+    return array;
+}
+
+json_t *snapshot_stream(struct gateway *gateway, uint64_t id)
+{
+    json_t *array = snapshot_streams(gateway, id);
+    const struct stream *stream = streams_find(&gateway->streams, id);
+    if (stream && json_array_size(array))
+        json_object_set_new(json_array_get(array, 0), "layers", layers_json(stream->engine_stream));
+    return array;
 }
 
 json_t *snapshot_streams(struct gateway *gateway, uint64_t id)

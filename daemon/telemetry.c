@@ -130,7 +130,7 @@ void telemetry_stop(struct telemetry *t)
 
 char *telemetry_status(struct gateway *gateway, uint64_t stream, struct fault *fault)
 {
-    json_t *streams = snapshot_streams(gateway, stream);
+    json_t *streams = stream ? snapshot_stream(gateway, stream) : snapshot_streams(gateway, 0);
     json_t *object = NULL;
     if (stream && json_array_size(streams) == 0) {
         json_decref(streams);
@@ -138,7 +138,8 @@ char *telemetry_status(struct gateway *gateway, uint64_t stream, struct fault *f
         return NULL;
     }
     if (stream)
-        object = json_pack("{s:s, s:o}", "instance", gateway->identity->instance, "streams", streams);
+        object = json_pack("{s:s, s:f, s:o}", "instance", gateway->identity->instance, "time_seconds",
+                           (double)(clock_ns() - gateway->counters.start_ns) * 1e-9, "streams", streams);
     else
         object = json_pack("{s:s, s:s, s:f, s:o, s:o, s:o, s:o, s:o}", "instance", gateway->identity->instance, "version",
                            ATTND_VERSION, "time_seconds", (double)(clock_ns() - gateway->counters.start_ns) * 1e-9, "daemon",

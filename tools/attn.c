@@ -7,6 +7,7 @@
 static const struct command commands[] = {
     {"lm", "generate and score text with a language model whose attention runs in the daemon", command_lm},
     {"status", "what the daemon holds and does now", command_status},
+    {"top", "watches the daemon live in the terminal", command_top},
     {"reload", "makes the daemon take over a configuration while it runs", command_reload},
     {"eval", "memory, time and error of every policy and budget on recorded attention", command_eval},
     {"limits", "the papers' theorems as experiments on the caches", command_limits},

@@ -216,6 +216,14 @@ uint64_t engine_next_token(const struct engine_stream *stream, uint32_t layer)
     return stream->layer[layer].next_token;
 }
 
+size_t engine_layer_bytes(const struct engine_stream *stream, uint32_t layer)
+{
+    size_t bytes = 0;
+    for (size_t h = 0; h < stream->shape.kv_heads; h++)
+        bytes += atomic_load(&stream->layer[layer].head[h].cache->account.allocated);
+    return bytes;
+}
+
 size_t engine_worst_growth(const struct engine_stream *stream, uint32_t layer, uint64_t n_tokens)
 {
     const struct stream_layer *l = &stream->layer[layer];

@@ -78,6 +78,9 @@ void engine_close(struct engine *engine, struct engine_stream **stream);
 /* Tokens that the layer's caches hold once everything submitted is done. */
 uint64_t engine_next_token(const struct engine_stream *stream, uint32_t layer);
 
+/* Bytes that the layer's caches allocate now. */
+size_t engine_layer_bytes(const struct engine_stream *stream, uint32_t layer);
+
 /* Worst-case bytes that appending n tokens to a layer adds: what admission reserves. */
 size_t engine_worst_growth(const struct engine_stream *stream, uint32_t layer, uint64_t n_tokens);
 
