@@ -1,5 +1,6 @@
 #include "daemon/admit.h"
 
+#include "daemon/credit.h"
 #include "daemon/egress.h"
 #include "daemon/ingress.h"
 
@@ -117,6 +118,7 @@ static int find_stream(struct gateway *gateway, struct message *message, struct 
     if (part->wire.n_tokens > gateway->config->limits.tokens_per_message)
         return fault_set(fault, ERR_TOO_LARGE, "%u tokens in one part, at most %llu (limits.tokens_per_message)",
                          part->wire.n_tokens, (unsigned long long)gateway->config->limits.tokens_per_message);
+    credit_confirm(gateway, stream, message->header.layer, part->wire.position);
     return 0;
 }
 
@@ -144,22 +146,6 @@ static int check_index(struct message_part *part, uint64_t next, bool *resent)
         return wrong_index(part, next, "it overlaps what was applied and goes on after it");
     *resent = true;
     return 0;
-}
-
-static int check_credit(const struct gateway *gateway, struct message *message, struct message_part *part, uint64_t next)
-{
-    const struct config_limits *limits = &gateway->config->limits;
-    size_t connection = message->connection->queued_bytes, others = connection - message->bytes;
-    int err = 0;
-    if (others && connection > limits->credit_bytes) /* a message alone always passes */
-        err =
-            fault_set(&part->fault, ERR_BUSY, "this connection has %zu bytes queued, its credit is %llu (limits.credit_bytes)",
-                      connection, (unsigned long long)limits->credit_bytes);
-    else if (gateway->queued_bytes > message->bytes && gateway->queued_bytes > limits->queued_bytes)
-        err = fault_set(&part->fault, ERR_BUSY, "%zu bytes are queued in all, the limit is %llu (limits.queued_bytes)",
-                        gateway->queued_bytes, (unsigned long long)limits->queued_bytes);
-    part->fault.expected = err ? next : 0;
-    return err;
 }
 
 static int reserve(struct gateway *gateway, struct message_part *part)
@@ -216,12 +202,12 @@ static int consider(struct gateway *gateway, struct message *message, struct mes
                          err_sentence(state.err));
     uint64_t next = engine_next_token(part->stream->engine_stream, message->header.layer);
     int err = check_index(part, next, &resent);
+    if (!err)
+        err = credit_check(gateway, part, resent);
     if (!err && resent) {
         part->state = PART_RESENT;
         return 0;
     }
-    if (!err)
-        err = check_credit(gateway, message, part, next);
     if (!err)
         err = make_part(gateway, part);
     if (!err)
@@ -266,6 +252,17 @@ static int make_buffer(const struct gateway *gateway, struct message *message, s
     for (size_t i = 0; i < message->n_parts; i++)
         message->part[i].lse_at += n_out;
     return 0;
+}
+
+/* Outputs that nobody will write take no room while the refusals wait for their turn to leave. */
+static void drop_buffer(struct message *message)
+{
+    for (size_t i = 0; i < message->n_parts; i++)
+        if (!message->part[i].fault.err)
+            return;
+    credit_release_reply(message);
+    buffer_release(message->buffer);
+    message->buffer = NULL;
 }
 
 /* The attention kind that all parts share at this layer. */
@@ -318,6 +315,7 @@ static void admit_parts(struct gateway *gateway, struct message *message)
         refuse_all(message, &fault);
     if (make_buffer(gateway, message, &fault))
         refuse_all(message, &fault);
+    credit_take(gateway, message);
     for (size_t i = 0; i < message->n_parts; i++) {
         struct message_part *part = &message->part[i];
         if (part->stream)
@@ -327,6 +325,7 @@ static void admit_parts(struct gateway *gateway, struct message *message)
         if (part->fault.err)
             metric_reasons_add(&gateway->counters.refused, part->fault.err);
     }
+    drop_buffer(message);
 }
 
 void admit(struct gateway *gateway, struct message *message)
@@ -340,10 +339,7 @@ void admit(struct gateway *gateway, struct message *message)
         message_destroy(message);
         return;
     }
-    message->connection->n_messages++;
-    message->connection->queued_bytes += message->bytes;
-    gateway->queued_bytes += message->bytes;
-    atomic_store(&gateway->counters.queued_bytes, gateway->queued_bytes);
+    streams_message_begins(&gateway->streams, message->connection);
     gateway->in_flight++;
     atomic_fetch_add(&gateway->counters.parts, message->n_parts);
     atomic_store(&message->running, 1); /* the gateway's own, so that it cannot finish while parts are still handed over */

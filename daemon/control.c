@@ -1,5 +1,6 @@
 #include "daemon/control.h"
 
+#include "daemon/credit.h"
 #include "daemon/egress.h"
 #include "daemon/reload.h"
 #include "daemon/telemetry.h"
@@ -66,9 +67,7 @@ static int take_over(struct stream *stream, const struct control_request *reques
         return fault_set(fault, ERR_EXISTS, "stream '%s' is being closed", stream->name);
     if (!same_shape(engine_stream_shape(stream->engine_stream), &request->shape))
         return fault_set(fault, ERR_WRONG_SHAPE, "stream '%s' is open with another shape", stream->name);
-    stream->writer->n_streams--;
-    writer->n_streams++;
-    stream->writer = writer; /* the old connection is forgotten when its messages have left */
+    stream_hand_over(stream, writer); /* the old connection is forgotten when its messages have left */
     return 0;
 }
 
@@ -153,6 +152,32 @@ static void close_stream(struct gateway *gateway, struct message *message, const
         control_finish_close(gateway, stream);
 }
 
+/* What has arrived of every layer's replies: they are kept no longer. */
+static void confirm(struct gateway *gateway, struct message *message, const struct control_request *request)
+{
+    struct fault fault = {0};
+    struct stream *stream = streams_find(&gateway->streams, request->stream);
+    const struct connection *connection =
+        streams_connection(&gateway->streams, zmq_msg_data(&message->identity), zmq_msg_size(&message->identity));
+    size_t n_layers = stream ? engine_stream_shape(stream->engine_stream)->n_layers : 0;
+    if (!stream)
+        fault_set(&fault, ERR_UNKNOWN_STREAM, "stream %llu is not open", (unsigned long long)request->stream);
+    else if (stream->writer != connection)
+        fault_set(&fault, ERR_NOT_OWNER, "stream '%s' is written by another connection", stream->name);
+    else if (request->n_layers != n_layers)
+        fault_set(&fault, ERR_WRONG_SHAPE, "\"received\" has %zu layers, stream '%s' has %zu", request->n_layers, stream->name,
+                  n_layers);
+    if (fault.err) {
+        metric_reasons_add(&gateway->counters.refused, fault.err);
+        egress_control(gateway, &message->identity, control_encode_fault(request->id, "confirm", &fault));
+        return;
+    }
+    for (size_t l = 0; l < n_layers; l++)
+        credit_confirm(gateway, stream, (uint32_t)l, request->received[l]);
+    struct control_confirm answer = {.unconfirmed_bytes = stream->kept_bytes};
+    egress_control(gateway, &message->identity, control_encode_confirm(request->id, &answer));
+}
+
 static void hello(struct gateway *gateway, struct message *message, const struct control_request *request)
 {
     const struct config *config = gateway->config;
@@ -219,12 +244,11 @@ void control_take(struct gateway *gateway, struct message *message)
         free(request);
         return;
     }
-    static void (*const answer[N_CONTROL])(struct gateway *, struct message *,
-                                           const struct control_request *) = {[CONTROL_HELLO] = hello,
-                                                                              [CONTROL_OPEN] = open_stream,
-                                                                              [CONTROL_CLOSE] = close_stream,
-                                                                              [CONTROL_STATUS] = status,
-                                                                              [CONTROL_RELOAD] = reload_config};
+    static void (*const answer[N_CONTROL])(struct gateway *, struct message *, const struct control_request *) = {
+        [CONTROL_HELLO] = hello,    [CONTROL_OPEN] = open_stream,     [CONTROL_CLOSE] = close_stream,
+        [CONTROL_STATUS] = status,  [CONTROL_RELOAD] = reload_config,
+
+        [CONTROL_CONFIRM] = confirm};
     answer[request->op](gateway, message, request);
     free(request->config);
     free(request);

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "daemon/control.h"
+#include "daemon/credit.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -57,9 +58,20 @@ void egress_control(struct gateway *gateway, zmq_msg_t *identity, char *text)
     send_frames(gateway, identity, &frame, 1);
 }
 
+/* In KiB, as replies tell it; at least one, since 0 tells nothing. */
+static uint32_t told_credit(const struct gateway *gateway)
+{
+    size_t kib = credit_bytes(gateway) / 1024;
+    return kib < 1 ? 1 : kib > UINT32_MAX ? UINT32_MAX : (uint32_t)kib;
+}
+
 void egress_refuse(struct gateway *gateway, zmq_msg_t *identity, const struct wire_header *header, const struct fault *fault)
 {
-    struct wire_header reply = {.type = WIRE_REPLY, .layer = header->layer, .id = header->id, .frames = WIRE_HAS_FAULTS};
+    struct wire_header reply = {.type = WIRE_REPLY,
+                                .layer = header->layer,
+                                .id = header->id,
+                                .frames = WIRE_HAS_FAULTS,
+                                .credit = told_credit(gateway)};
     struct part_fault whole = {.part = UINT32_MAX, .fault = *fault};
     zmq_msg_t frame[2];
     if (zmq_msg_init_size(&frame[0], wire_encoded_bytes(0)))
@@ -107,22 +119,11 @@ static void settle_part(struct gateway *gateway, struct message_part *part)
     }
 }
 
-/* Keeps what a resend would be answered with, within the stream's bound; drops what the producer has confirmed. */
-static void keep(struct gateway *gateway, struct message_part *part)
+/* Whether a resend of the part would have outputs to be answered with. */
+static bool is_kept(const struct message_part *part)
 {
     enum { BOTH = WIRE_APPEND | WIRE_ATTEND };
-    struct stream *stream = part->stream;
-    struct replies *replies = &stream->replies[part->message->header.layer];
-    size_t before = stream->kept_bytes;
-    if (part->fault.err != ERR_NOT_OWNER) /* what a stranger says it has received says nothing about the writer */
-        stream->kept_bytes -= replies_confirm(replies, part->wire.position);
-    if (!part->fault.err && part->state == PART_RUNNING && (part->wire.flags & BOTH) == BOTH) {
-        stream->kept_bytes += replies_keep(replies, part->wire.first_token, part->wire.n_tokens, part->message->buffer,
-                                           part->out_at, message_part_outputs(part), part->lse_at, message_part_lse(part));
-        while (stream->kept_bytes > gateway->config->limits.reply_bytes && replies->first != replies->last)
-            stream->kept_bytes -= replies_drop_oldest(replies);
-    }
-    atomic_fetch_add(&gateway->counters.kept_reply_bytes, stream->kept_bytes - before);
+    return !part->fault.err && part->state == PART_RUNNING && (part->wire.flags & BOTH) == BOTH;
 }
 
 /* Moves the numbers of the parts that succeeded together, where refused parts left holes. */
@@ -174,8 +175,11 @@ static char *faults_text(const struct message *message)
 
 static void reply(struct gateway *gateway, struct message *message)
 {
-    struct wire_header header = {
-        .type = WIRE_REPLY, .n_parts = message->header.n_parts, .layer = message->header.layer, .id = message->header.id};
+    struct wire_header header = {.type = WIRE_REPLY,
+                                 .n_parts = message->header.n_parts,
+                                 .layer = message->header.layer,
+                                 .id = message->header.id,
+                                 .credit = told_credit(gateway)};
     struct wire_part on_stack[8], *parts = message->n_parts <= 8 ? on_stack : calloc(message->n_parts, sizeof *parts);
     zmq_msg_t frame[4];
     size_t n = 1, n_out, n_lse;
@@ -296,8 +300,8 @@ static void leave(struct gateway *gateway, struct message *message, struct messa
         if (!part->stream)
             continue;
         settle_part(gateway, part);
-        if (message->header.layer < engine_stream_shape(part->stream->engine_stream)->n_layers)
-            keep(gateway, part); /* at once: a later part of the message may be its resend */
+        if (is_kept(part))
+            credit_keep(gateway, part); /* at once: a later part of the message may be its resend */
     }
     reply(gateway, message);
     for (size_t i = 0; i < message->n_parts; i++) {
@@ -321,7 +325,8 @@ static void leave(struct gateway *gateway, struct message *message, struct messa
             control_finish_close(gateway, stream);
     }
     struct connection *connection = message->connection;
-    connection->n_messages--;
+    credit_release_reply(message);
+    streams_message_ends(&gateway->streams, connection);
     gateway->in_flight--;
     streams_settle(&gateway->streams, connection);
     message_destroy(message);
@@ -335,9 +340,7 @@ static void release_input(struct gateway *gateway, struct message *message)
         zmq_msg_close(&message->frame[i]);
         zmq_msg_init(&message->frame[i]);
     }
-    message->connection->queued_bytes -= message->bytes;
-    gateway->queued_bytes -= message->bytes;
-    atomic_store(&gateway->counters.queued_bytes, gateway->queued_bytes);
+    credit_release_input(gateway, message);
 }
 
 void egress_complete(struct gateway *gateway, struct message *message)

@@ -32,6 +32,7 @@ struct message {
     zmq_msg_t identity; /* of the connection; replies go there */
     zmq_msg_t frame[MESSAGE_FRAMES_MAX];
     size_t n_frames, bytes;
+    size_t promised_bytes; /* of its reply, as counted against the connection's credit */
     struct connection *connection;
     struct wire_header header;
     struct buffer *buffer; /* outputs of all parts that attend, then their lse; NULL when nobody attends */

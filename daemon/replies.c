@@ -7,7 +7,7 @@ size_t replies_keep(struct replies *replies, uint64_t first, uint64_t n, struct 
                     size_t lse_at, size_t n_lse)
 {
     struct reply *reply = malloc(sizeof *reply);
-    bool share = n_out + n_lse >= buffer->n / 2;
+    bool share = n_out + n_lse == buffer->n;
     struct buffer *held = !reply ? NULL : share ? buffer_share(buffer) : buffer_create(n_out + n_lse);
     if (!held) {
         free(reply);

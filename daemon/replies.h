@@ -20,8 +20,8 @@ struct replies {
 };
 
 /* Keeps outputs (n_out floats from out_at on) and lse (n_lse; 0: none) of a buffer that other streams' replies may share: a
- * reference when most of the buffer is this reply's, else a copy, so that a stream that falls silent does not hold the outputs
- * of all others. Returns the bytes that count; 0 when memory is out: then a resend is answered with not_kept. */
+ * reference when the buffer is all this reply's, else a copy, so that a stream that falls silent does not hold the outputs of
+ * others, and a reply counts for what it holds. Returns the bytes that count; 0 when memory is out: then a resend is answered with not_kept. */
 size_t replies_keep(struct replies *replies, uint64_t first, uint64_t n, struct buffer *buffer, size_t out_at, size_t n_out,
                     size_t lse_at, size_t n_lse);
 

@@ -124,6 +124,7 @@ void streams_remove(struct streams *streams, struct engine *engine, struct count
         while (replies_drop_oldest(&stream->replies[l]))
             ;
     atomic_fetch_sub(&counters->kept_reply_bytes, stream->kept_bytes);
+    stream->writer->kept_bytes -= stream->kept_bytes;
     stream->writer->n_streams--;
     engine_close(engine, &stream->engine_stream);
     stream_free(stream);
@@ -186,6 +187,25 @@ struct connection *streams_connection(struct streams *streams, const void *ident
         return connection;
     free(connection);
     return NULL;
+}
+
+void streams_message_begins(struct streams *streams, struct connection *connection)
+{
+    streams->n_at_work += connection->n_messages++ == 0;
+}
+
+void streams_message_ends(struct streams *streams, struct connection *connection)
+{
+    streams->n_at_work -= --connection->n_messages == 0;
+}
+
+void stream_hand_over(struct stream *stream, struct connection *writer)
+{
+    stream->writer->n_streams--;
+    stream->writer->kept_bytes -= stream->kept_bytes;
+    writer->n_streams++;
+    writer->kept_bytes += stream->kept_bytes;
+    stream->writer = writer;
 }
 
 void streams_settle(struct streams *streams, struct connection *connection)

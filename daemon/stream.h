@@ -13,7 +13,7 @@
 struct connection {
     size_t n_identity;
     unsigned char identity[256];
-    size_t queued_bytes; /* of its messages that wait or run: what credit limits */
+    size_t queued_bytes, promised_bytes, kept_bytes; /* what credit limits: see daemon/credit.h */
     size_t n_streams, n_messages;
 };
 
@@ -39,6 +39,7 @@ struct streams {
     struct stream **slot; /* (n_slots), NULL where free */
     uint32_t *generation; /* (n_slots) */
     size_t n_slots, n_open, n_heads;
+    size_t n_at_work;  /* connections with messages under way */
     void *by_name;     /* search tree of streams */
     void *connections; /* search tree of connections */
 };
@@ -56,6 +57,11 @@ struct stream *streams_find_name(const struct streams *streams, const char *name
 
 /* The connection of this identity, made when new; NULL when memory is out. */
 struct connection *streams_connection(struct streams *streams, const void *identity, size_t n);
+/* A message of it is under way, or has left. */
+void streams_message_begins(struct streams *streams, struct connection *connection);
+void streams_message_ends(struct streams *streams, struct connection *connection);
+/* The stream goes over to another connection. */
+void stream_hand_over(struct stream *stream, struct connection *writer);
 /* Forgets it when it has neither streams nor messages. */
 void streams_settle(struct streams *streams, struct connection *connection);
 

@@ -9,7 +9,13 @@
  *     attnd_close(c, &s, NULL, &fault);
  *
  * Pipelining: attnd_send returns at once with a ticket; attnd_wait collects. Parts (and what they point to for output) must live
- * until their ticket was waited for; inputs are copied when sent. The client confirms replies by itself, in its next message.
+ * until their ticket was waited for; inputs are copied when sent. The client confirms replies by itself, in its next message of
+ * the layer, or in one of their own when credit is short.
+ *
+ * Credit: the daemon lets a connection have so many bytes outstanding, messages and replies together, and tells how many.
+ * attnd_send keeps within them: when they are used up it confirms what has arrived, and reads replies until there is room. So BUSY
+ * comes only when others fill the daemon, or for replies that this client gave up (a timeout) or took over (resume): ask for them
+ * again, or attnd_confirm that they are not wanted.
  *
  * Refusals: a refused append was not applied, and stream->next goes back to the index that the daemon expects. What was sent
  * behind it is refused as well (wrong_index), so wait for all that is in flight on the stream, then send from stream->next on.
@@ -31,7 +37,8 @@ struct attnd_stream {
     uint64_t id;
     struct shape *shape; /* owned */
     uint64_t *next;      /* (n_layers), owned: next index to send */
-    uint64_t *confirmed; /* (n_layers), owned: replies received up to here */
+    uint64_t *confirmed; /* (n_layers): replies received up to here */
+    struct attnd_account *account;
 };
 
 /* One stream's tokens of one layer. Inputs in the stream's element type, [token][head][dim]; outputs f32. */
@@ -67,7 +74,12 @@ int attnd_open(struct attnd_client *client, const char *name, const struct shape
 int attnd_close(struct attnd_client *client, struct attnd_stream *stream, struct control_close *last, struct fault *fault);
 void attnd_forget(struct attnd_stream *stream); /* frees without closing in the daemon; nothing of it may be in flight */
 
-/* Sends one message: one layer of n_parts streams. *ticket identifies it. ERR_BUSY never comes from here: it is in a part's fault. */
+/* Replies before stream->next, of every layer, are not wanted any more, whether they arrived or not: the daemon keeps them no
+ * longer. */
+int attnd_confirm(struct attnd_client *client, struct attnd_stream *stream, struct fault *fault);
+
+/* Sends one message: one layer of n_parts streams. *ticket identifies it. Waits while the credit is used up: ERR_TIMEOUT, and
+ * nothing was sent. ERR_BUSY never comes from here: it is in a part's fault. */
 int attnd_send(struct attnd_client *client, uint32_t layer, struct attnd_part *parts, size_t n_parts, uint64_t *ticket,
                struct fault *fault);
 /* Waits for that message's reply and fills its parts. 0 also when single parts were refused: see their fault. Tickets may be

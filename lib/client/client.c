@@ -117,6 +117,7 @@ int attnd_connect(struct attnd_client **out, const char *endpoint, void *zmq_con
     int linger = LINGER_MS;
     zmq_setsockopt(client->socket, ZMQ_LINGER, &linger, sizeof linger);
     client->timeout = timeout_seconds;
+    client->credit = (size_t)client->hello.credit_bytes;
     *out = client;
     return 0;
 }
@@ -126,6 +127,7 @@ void attnd_disconnect(struct attnd_client *client)
     if (!client)
         return;
     exchange_destroy(client);
+    credit_leave_client(client);
     if (client->socket)
         zmq_close(client->socket);
     if (client->owns_context && client->context)
@@ -157,7 +159,7 @@ void attnd_forget(struct attnd_stream *stream)
 {
     free(stream->shape);
     free(stream->next);
-    free(stream->confirmed);
+    credit_leave_stream(stream->account);
     memset(stream, 0, sizeof *stream);
 }
 
@@ -178,8 +180,8 @@ static int request_open(struct control_request *request, const char *name, const
     return shape_check(shape, fault);
 }
 
-static int take_open(struct attnd_stream *stream, const struct shape *shape, const struct control_open *open,
-                     struct fault *fault)
+static int take_open(struct attnd_client *client, struct attnd_stream *stream, const struct shape *shape,
+                     const struct control_open *open, struct fault *fault)
 {
     size_t n = shape->n_layers;
     if (open->n_layers != n)
@@ -187,12 +189,12 @@ static int take_open(struct attnd_stream *stream, const struct shape *shape, con
     stream->id = open->stream;
     stream->shape = malloc(sizeof *stream->shape);
     stream->next = malloc(n * sizeof *stream->next);
-    stream->confirmed = malloc(n * sizeof *stream->confirmed);
-    if (!stream->shape || !stream->next || !stream->confirmed)
+    stream->account = credit_account(client, open->stream, shape, open->next_token);
+    if (!stream->shape || !stream->next || !stream->account)
         return fault_set(fault, ERR_NO_MEMORY, "no memory for a stream of %zu layers", n);
     *stream->shape = *shape;
     memcpy(stream->next, open->next_token, n * sizeof *stream->next);
-    memcpy(stream->confirmed, open->next_token, n * sizeof *stream->confirmed);
+    stream->confirmed = stream->account->confirmed;
     return 0;
 }
 
@@ -214,13 +216,31 @@ int attnd_open(struct attnd_client *client, const char *name, const struct shape
     if (!err)
         err = control_decode_open(zmq_msg_data(&client->frame[0]), zmq_msg_size(&client->frame[0]), &id, open, fault);
     if (!err)
-        err = take_open(stream, shape, open, fault);
+        err = take_open(client, stream, shape, open, fault);
 out:
     if (err)
         attnd_forget(stream);
     free(request);
     free(open);
     return err;
+}
+
+int attnd_confirm(struct attnd_client *client, struct attnd_stream *stream, struct fault *fault)
+{
+    uint64_t id;
+    struct control_confirm answer;
+    struct control_request *request = calloc(1, sizeof *request);
+    if (!request)
+        return fault_set(fault, ERR_NO_MEMORY, "no memory for a request");
+    for (uint32_t l = 0; l < stream->account->n_layers; l++) {
+        credit_received(client, stream->account, l, stream->next[l]);
+        credit_told(client, stream->account, l);
+    }
+    credit_request(request, stream->account);
+    int err = control_call(client, request, fault);
+    free(request);
+    return err ? err
+               : control_decode_confirm(zmq_msg_data(&client->frame[0]), zmq_msg_size(&client->frame[0]), &id, &answer, fault);
 }
 
 static bool in_flight_on(const struct ticket *ticket, const struct attnd_stream *stream)

@@ -73,6 +73,7 @@ int ticket_create(struct attnd_client *client, uint32_t layer, struct attnd_part
     ticket->parts = parts;
     ticket->n_parts = n_parts;
     ticket->err = 0;
+    ticket->bytes = 0;
     client->in_flight++;
     *out = ticket;
     return 0;
@@ -87,10 +88,17 @@ struct ticket *ticket_find(struct attnd_client *client, uint64_t id)
     return ticket->state != TICKET_FREE && ticket->id == id ? ticket : NULL;
 }
 
+void ticket_answered(struct attnd_client *client, struct ticket *ticket)
+{
+    ticket->state = TICKET_ANSWERED;
+    client->in_flight--;
+    client->under_way -= ticket->bytes;
+}
+
 void ticket_release(struct attnd_client *client, struct ticket *ticket)
 {
     if (ticket->state == TICKET_SENT)
-        client->in_flight--;
+        ticket_answered(client, ticket);
     ticket->state = TICKET_FREE;
     ticket->parts = NULL;
     ticket->next_free = client->first_free;

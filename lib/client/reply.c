@@ -78,7 +78,9 @@ static void step_back(const struct ticket *ticket, size_t i, uint64_t expected, 
     if (!(part->flags & WIRE_APPEND))
         return;
     uint64_t *next = &part->stream->next[ticket->layer];
-    if (err == ERR_WRONG_INDEX || err == ERR_BUSY || err == ERR_NOT_KEPT)
+    if (err == ERR_NOT_KEPT) /* it was applied once, and what was sent behind it stands */
+        *next = expected > *next ? expected : *next;
+    else if (err == ERR_WRONG_INDEX || err == ERR_BUSY)
         *next = expected;
     else if (*next > ticket->first_token[i])
         *next = ticket->first_token[i];
@@ -120,6 +122,9 @@ static void take_parts(struct attnd_client *client, struct ticket *ticket, const
             if (err == ERR_WRONG_INDEX || err == ERR_BUSY)
                 part->fault.expected = said->position;
             step_back(ticket, i, said->position, err);
+            if (err == ERR_NOT_KEPT)
+                credit_not_kept(client, part->stream->account, ticket->layer, ticket->first_token[i],
+                                ticket->first_token[i] + part->n_tokens);
             continue;
         }
         if (part->flags & WIRE_ATTEND && outputs) { /* check_reply has seen to it that they are there */
@@ -131,9 +136,9 @@ static void take_parts(struct attnd_client *client, struct ticket *ticket, const
             lse += lse_bytes(part);
         }
         /* Confirmed goes up only without holes: outputs that were given up on may still be asked for. */
-        uint64_t *confirmed = &part->stream->confirmed[ticket->layer], first = ticket->first_token[i];
-        if ((part->flags & WIRE_APPEND) && first <= *confirmed && *confirmed < first + part->n_tokens)
-            *confirmed = first + part->n_tokens;
+        uint64_t confirmed = part->stream->confirmed[ticket->layer], first = ticket->first_token[i];
+        if ((part->flags & WIRE_APPEND) && first <= confirmed && confirmed < first + part->n_tokens)
+            credit_received(client, part->stream->account, ticket->layer, first + part->n_tokens);
     }
 }
 
@@ -168,6 +173,8 @@ void reply_take(struct attnd_client *client)
     struct fault fault;
     int err = wire_decode(frame_data(client, 0), frame_bytes(client, 0), &header, client->table, WIRE_PARTS_MAX, &fault);
     struct ticket *ticket = ticket_find(client, header.id);
+    if (!err && header.credit)
+        client->credit = (size_t)header.credit * 1024;
     if (!ticket || ticket->state != TICKET_SENT) {
         drop_frames(client); /* the answer to a message that nobody waits for any more */
         return;
@@ -183,7 +190,6 @@ void reply_take(struct attnd_client *client)
         if (frames.faults)
             take_sentences(client, ticket, frames.faults);
     }
-    ticket->state = TICKET_ANSWERED;
-    client->in_flight--;
+    ticket_answered(client, ticket);
     drop_frames(client);
 }

@@ -47,9 +47,17 @@ static int check_part(const struct attnd_client *client, const struct attnd_part
     return 0;
 }
 
-/* Checks the parts, and how many bytes the message would have, before anything is allocated. */
+/* Numbers that come back. */
+static size_t reply_bytes(const struct attnd_part *part)
+{
+    const struct shape *s = part->stream->shape;
+    size_t row = part->flags & WIRE_ATTEND ? s->value_dim + (part->flags & WIRE_PARTIAL ? 1 : 0) : 0;
+    return part->n_tokens * s->heads * row * sizeof(float);
+}
+
+/* Checks the parts, and how many bytes the message would have, before anything is allocated. *n_bytes: with its reply's. */
 static int check_message(const struct attnd_client *client, uint32_t layer, const struct attnd_part *parts, size_t n_parts,
-                         size_t *n_tensors, struct fault *fault)
+                         size_t *n_tensors, size_t *n_bytes, struct fault *fault)
 {
     if (n_parts == 0 || n_parts > WIRE_PARTS_MAX || (client->hello.parts && n_parts > client->hello.parts))
         return fault_set(fault, n_parts ? ERR_TOO_LARGE : ERR_INVALID, "%zu parts in a message", n_parts);
@@ -71,21 +79,26 @@ static int check_message(const struct attnd_client *client, uint32_t layer, cons
             return fault_set(fault, ERR_TOO_LARGE, "the message has more than the %llu bytes that the daemon takes",
                              (unsigned long long)most);
     }
+    *n_bytes = bytes;
+    for (size_t i = 0; i < n_parts; i++)
+        *n_bytes += reply_bytes(&parts[i]);
     return 0;
 }
 
 /* The part table; moves the streams' next indices on. */
-static void fill_table(struct wire_part *table, struct ticket *ticket)
+static void fill_table(struct attnd_client *client, struct ticket *ticket)
 {
     for (size_t i = 0; i < ticket->n_parts; i++) {
         struct attnd_part *part = &ticket->parts[i];
-        uint64_t *next = &part->stream->next[ticket->layer], *confirmed = &part->stream->confirmed[ticket->layer];
+        uint64_t *next = &part->stream->next[ticket->layer];
+        const uint64_t *confirmed = &part->stream->confirmed[ticket->layer];
         /* The caller set next back to have outputs again that it lacks: they are not confirmed, whatever was thought. */
         if (*confirmed > *next)
-            *confirmed = *next;
+            credit_received(client, part->stream->account, ticket->layer, *next);
+        credit_told(client, part->stream->account, ticket->layer);
         ticket->first_token[i] = *next;
         part->fault = (struct fault){0};
-        table[i] = (struct wire_part){
+        client->table[i] = (struct wire_part){
             .stream = part->stream->id,
             .first_token = *next,
             .position = *confirmed,
@@ -113,7 +126,7 @@ static int build_head(struct attnd_client *client, struct ticket *ticket, zmq_ms
         .type = WIRE_REQUEST, .n_parts = (uint32_t)ticket->n_parts, .layer = ticket->layer, .id = ticket->id};
     if (zmq_msg_init_size(frame, wire_encoded_bytes(ticket->n_parts)))
         return fault_set(fault, ERR_NO_MEMORY, "no memory for a message");
-    fill_table(client->table, ticket);
+    fill_table(client, ticket);
     wire_encode(&header, client->table, zmq_msg_data(frame));
     int err = wire_decode(zmq_msg_data(frame), zmq_msg_size(frame), &header, client->table, WIRE_PARTS_MAX, fault);
     if (err) {
@@ -151,8 +164,9 @@ int attnd_send(struct attnd_client *client, uint32_t layer, struct attnd_part *p
 {
     struct ticket *ticket;
     zmq_msg_t frames[REQUEST_FRAMES_MAX];
-    size_t n_tensors = 0, n_frames = 1;
-    int err = check_message(client, layer, parts, n_parts, &n_tensors, fault);
+    size_t n_tensors = 0, n_frames = 1, bytes = 0;
+    double deadline = clock_seconds() + client->timeout;
+    int err = check_message(client, layer, parts, n_parts, &n_tensors, &bytes, fault);
     if (!err)
         err = ticket_create(client, layer, parts, n_parts, &ticket, fault);
     if (err)
@@ -163,17 +177,23 @@ int attnd_send(struct attnd_client *client, uint32_t layer, struct attnd_part *p
         ticket_release(client, ticket);
         return err;
     }
-    err = build_tensors(ticket, n_tensors, frames, &n_frames, fault);
+    /* The indices are fixed by now: a refusal that comes in meanwhile sets the streams back, and this message is refused too. */
+    err = credit_wait(client, bytes, deadline, fault);
     if (!err)
-        err = exchange_send(client, frames, n_frames, clock_seconds() + client->timeout, fault);
+        err = build_tensors(ticket, n_tensors, frames, &n_frames, fault);
+    if (!err)
+        err = exchange_send(client, frames, n_frames, deadline, fault);
     else
         for (size_t i = 0; i < n_frames; i++)
             zmq_msg_close(&frames[i]);
     if (err) {
         empty_table(ticket);
         ticket_release(client, ticket);
+        return err;
     }
-    return err;
+    ticket->bytes = bytes;
+    client->under_way += bytes;
+    return 0;
 }
 
 int attnd_wait(struct attnd_client *client, uint64_t ticket_id, struct fault *fault)

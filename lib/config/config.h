@@ -33,9 +33,8 @@ struct config_pool {
 
 struct config_limits {                                                 /* every one in a table of keys */
     uint64_t message_bytes, parts, tokens_per_message, streams, heads; /* heads: of all streams together, layers x kv heads */
-    uint64_t credit_bytes;                                             /* of one connection's messages that wait or run */
+    uint64_t credit_bytes;                                             /* of one connection: messages, unconfirmed replies */
     uint64_t queued_bytes;                                             /* of all connections */
-    uint64_t reply_bytes;                                              /* kept per stream for resends until confirmed */
     uint64_t subscriber_messages;                                      /* high-water mark per subscriber */
     uint64_t memory_bytes;                                             /* of all caches; 0: no limit */
 };

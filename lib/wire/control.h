@@ -1,6 +1,7 @@
 /* Control messages: one frame of JSON each way. lib/wire/README.md is the normative layout; jansson does the parsing.
  *
- * Requests: {"op": "hello" | "open" | "close" | "status" | "reload", "id": N, ...}. Replies repeat op and id and say "ok": true with the answer or
+ * Requests: {"op": "hello" | "open" | "close" | "status" | "reload" | "confirm", "id": N, ...}.
+ * Replies repeat op and id and say "ok": true with the answer or
  * "ok": false with "error": {"code", "message", "advice"}. Unknown keys of requests are errors, of replies are ignored.
  * Whole numbers are at most 2^53, so that any JSON reader holds them; a seed, which may be larger, is a string of digits.
  * Ownership: decoders allocate nothing that outlives them but control_decode_status's text and a reload's config; encoders return a malloc'd
@@ -20,7 +21,7 @@ enum {
     CONTROL_ENDPOINT_BYTES = 256
 };
 
-enum control_op { CONTROL_HELLO, CONTROL_OPEN, CONTROL_CLOSE, CONTROL_STATUS, CONTROL_RELOAD, N_CONTROL };
+enum control_op { CONTROL_HELLO, CONTROL_OPEN, CONTROL_CLOSE, CONTROL_STATUS, CONTROL_RELOAD, CONTROL_CONFIRM, N_CONTROL };
 
 struct control_request {
     enum control_op op;
@@ -30,7 +31,9 @@ struct control_request {
     char profile[CONTROL_PROFILE_BYTES]; /* open: "window,budget_fraction=0.125" */
     bool resume;                         /* open: take over the stream of this name if there is one */
     struct shape shape;                  /* open */
-    uint64_t stream;                     /* close; status of one stream (0: of all) */
+    uint64_t stream;                     /* close, confirm; status of one stream (0: of all) */
+    size_t n_layers;                     /* confirm */
+    uint64_t received[SHAPE_LAYERS_MAX]; /* confirm: replies of each layer have arrived up to this token */
     char *config;                        /* reload: YAML, NULL for the daemon's own file; malloc'd, the receiver frees it */
     char file[CONTROL_FILE_BYTES];       /* reload: what errors call it */
 };
@@ -61,6 +64,10 @@ struct control_open { /* what open answers */
     const char *rules;                     /* description of the resolved rules, one a line; encode only */
 };
 
+struct control_confirm {        /* what confirm answers */
+    uint64_t unconfirmed_bytes; /* of the stream's replies that are still kept */
+};
+
 struct control_close { /* what close answers: the stream's last numbers */
     uint64_t bytes, bytes_full_bf16, tokens;
     double attention_seconds; /* append and attend, summed over heads */
@@ -76,6 +83,7 @@ struct control_reload { /* what reload answers */
 char *control_encode_hello(uint64_t id, const struct control_hello *hello);
 char *control_encode_open(uint64_t id, const struct control_open *open);
 char *control_encode_close(uint64_t id, const struct control_close *close);
+char *control_encode_confirm(uint64_t id, const struct control_confirm *confirm);
 char *control_encode_status(uint64_t id, const char *status_json); /* status_json: a JSON object */
 char *control_encode_reload(uint64_t id, const struct control_reload *reload);
 char *control_encode_fault(uint64_t id, const char *op, const struct fault *fault);
@@ -85,6 +93,7 @@ int control_decode_hello(const void *text, size_t bytes, uint64_t *id, struct co
 int control_decode_open(const void *text, size_t bytes, uint64_t *id, struct control_open *out, struct fault *fault);
 int control_decode_close(const void *text, size_t bytes, uint64_t *id, struct control_close *out, struct fault *fault);
 int control_decode_reload(const void *text, size_t bytes, uint64_t *id, struct control_reload *out, struct fault *fault);
+int control_decode_confirm(const void *text, size_t bytes, uint64_t *id, struct control_confirm *out, struct fault *fault);
 /* The object as text, which the caller frees; NULL: see fault. */
 char *control_decode_status(const void *text, size_t bytes, uint64_t *id, struct fault *fault);
 /* The id of any control reply. */

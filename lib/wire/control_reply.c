@@ -76,6 +76,12 @@ char *control_encode_close(uint64_t id, const struct control_close *close)
     return reply_end(reply_start(id, "close", true), body);
 }
 
+char *control_encode_confirm(uint64_t id, const struct control_confirm *confirm)
+{
+    json_t *body = json_pack("{s:I}", "unconfirmed_bytes", (json_int_t)confirm->unconfirmed_bytes);
+    return reply_end(reply_start(id, "confirm", true), body);
+}
+
 char *control_encode_status(uint64_t id, const char *status_json)
 {
     /* Spliced as text: a status can be long, and parsing it only to print it again would hold up the gateway. */
@@ -359,6 +365,21 @@ int control_decode_reload(const void *text, size_t bytes, uint64_t *id, struct c
     if (err)
         return err;
     err = fields_read(root, "reload", FIELDS(fields), FIELDS_LOOSE, out, fault);
+    json_decref(root);
+    return err;
+}
+
+int control_decode_confirm(const void *text, size_t bytes, uint64_t *id, struct control_confirm *out, struct fault *fault)
+{
+    static const struct field fields[] = {
+        {"unconfirmed_bytes", FIELD_COUNT, true, offsetof(struct control_confirm, unconfirmed_bytes), 0, INT64_MAX},
+    };
+    json_t *root;
+    memset(out, 0, sizeof *out);
+    int err = decode_reply(text, bytes, id, &root, fault);
+    if (err)
+        return err;
+    err = fields_read(root, "confirm", FIELDS(fields), FIELDS_LOOSE, out, fault);
     json_decref(root);
     return err;
 }

@@ -11,7 +11,7 @@ struct request_text {
     uint64_t id, version, stream;
     char name[CONTROL_NAME_BYTES], profile[CONTROL_PROFILE_BYTES];
     bool resume;
-    json_t *shape;
+    json_t *shape, *received;
     const char *config;
     char file[CONTROL_FILE_BYTES];
 };
@@ -55,6 +55,12 @@ static const struct field close_fields[] = {
     {"stream", FIELD_COUNT, true, OF_REQUEST(stream), 1, JSON_COUNT_MAX},
 };
 
+static const struct field confirm_fields[] = {
+    OP_AND_ID,
+    {"stream", FIELD_COUNT, true, OF_REQUEST(stream), 1, JSON_COUNT_MAX},
+    {"received", FIELD_ARRAY, true, OF_REQUEST(received), 1, SHAPE_LAYERS_MAX},
+};
+
 static const struct field status_fields[] = {
     OP_AND_ID,
     {"stream", FIELD_COUNT, false, OF_REQUEST(stream), 0, JSON_COUNT_MAX},
@@ -75,7 +81,7 @@ static const struct {
 } ops[N_CONTROL] = {
     [CONTROL_HELLO] = {"hello", FIELDS(hello_fields)},    [CONTROL_OPEN] = {"open", FIELDS(open_fields)},
     [CONTROL_CLOSE] = {"close", FIELDS(close_fields)},    [CONTROL_STATUS] = {"status", FIELDS(status_fields)},
-    [CONTROL_RELOAD] = {"reload", FIELDS(reload_fields)},
+    [CONTROL_RELOAD] = {"reload", FIELDS(reload_fields)}, [CONTROL_CONFIRM] = {"confirm", FIELDS(confirm_fields)},
 };
 
 static const struct field shape_fields[] = {
@@ -185,6 +191,19 @@ static int check_name(const char *name, struct fault *fault)
     return 0;
 }
 
+static int decode_received(const json_t *list, struct control_request *out, struct fault *fault)
+{
+    out->n_layers = json_array_size(list);
+    for (size_t i = 0; i < out->n_layers; i++) {
+        const json_t *item = json_array_get(list, i);
+        json_int_t n = json_integer_value(item);
+        if (!json_is_integer(item) || n < 0 || (uint64_t)n > JSON_COUNT_MAX)
+            return fault_set(fault, ERR_MALFORMED, "confirm: received[%zu] must be a whole number up to 2^53", i);
+        out->received[i] = (uint64_t)n;
+    }
+    return 0;
+}
+
 static int decode_op(const json_t *root, struct control_request *out, struct fault *fault)
 {
     const char *op = json_string_value(json_object_get(root, "op"));
@@ -195,7 +214,7 @@ static int decode_op(const json_t *root, struct control_request *out, struct fau
         }
     if (!op)
         return fault_set(fault, ERR_MALFORMED, "\"op\" is missing or no text");
-    return fault_set(fault, ERR_MALFORMED, "unknown op \"%.40s\"; known are hello, open, close, status, reload", op);
+    return fault_set(fault, ERR_MALFORMED, "unknown op \"%.40s\"; known are hello, open, close, status, reload, confirm", op);
 }
 
 static int decode_body(const json_t *root, struct control_request *out, struct fault *fault)
@@ -211,6 +230,8 @@ static int decode_body(const json_t *root, struct control_request *out, struct f
         out->config = text.config ? strdup(text.config) : NULL;
         return text.config && !out->config ? fault_set(fault, ERR_NO_MEMORY, "reload: the configuration") : 0;
     }
+    if (out->op == CONTROL_CONFIRM)
+        return decode_received(text.received, out, fault);
     if (out->op != CONTROL_OPEN)
         return 0;
     memcpy(out->name, text.name, sizeof out->name);
@@ -266,6 +287,14 @@ static json_t *encode_shape(const struct shape *shape)
     return object;
 }
 
+static json_t *encode_received(const struct control_request *request)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < request->n_layers; i++)
+        json_array_append_new(list, json_integer((json_int_t)request->received[i]));
+    return list;
+}
+
 char *control_encode_request(const struct control_request *request)
 {
     json_t *root = json_pack("{s:s, s:I}", "op", control_op_name(request->op), "id", (json_int_t)request->id);
@@ -283,6 +312,10 @@ char *control_encode_request(const struct control_request *request)
     case CONTROL_RELOAD:
         failed = request->config && (json_object_set_new(root, "config", json_string(request->config)) ||
                                      json_object_set_new(root, "file", json_string(request->file)));
+        break;
+    case CONTROL_CONFIRM:
+        failed = json_object_set_new(root, "stream", json_integer((json_int_t)request->stream)) ||
+                 json_object_set_new(root, "received", encode_received(request));
         break;
     case N_CONTROL: failed = 1; break;
     }

@@ -114,7 +114,8 @@ static int check_header(const unsigned char *at, struct wire_header *header, siz
     header->type = (enum wire_type)at[5];
     if (load(at + 6, 2) != 0)
         return fault_set(fault, ERR_MALFORMED, "bytes 6 and 7 must be 0");
-    if (load(at + 28, 4) != 0)
+    header->credit = (uint32_t)load(at + 28, 4);
+    if (header->credit != 0 && header->type != WIRE_REPLY)
         return fault_set(fault, ERR_MALFORMED, "bytes 28 to 31 must be 0");
 
     /* A reply without parts refuses the whole message; see README.md. */
@@ -189,7 +190,7 @@ void wire_encode(const struct wire_header *header, const struct wire_part *parts
     store(at + 12, 4, header->layer);
     store(at + 16, 8, header->id);
     store(at + 24, 4, header->frames);
-    store(at + 28, 4, 0);
+    store(at + 28, 4, header->credit);
     at += WIRE_HEADER_BYTES;
     for (size_t i = 0; i < header->n_parts; i++, at += WIRE_PART_BYTES) {
         store(at, 8, parts[i].stream);

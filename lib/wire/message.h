@@ -33,6 +33,7 @@ enum wire_frame { WIRE_HAS_OUTPUTS = 1, WIRE_HAS_LSE = 2, WIRE_HAS_FAULTS = 4 };
 struct wire_header {
     enum wire_type type;
     uint32_t n_parts, layer, frames; /* frames: of wire_frame, replies and outputs only */
+    uint32_t credit;                 /* replies only: KiB that the connection may have outstanding; 0: not told */
     uint64_t id;                     /* request: chosen by the producer; reply: the request's; output: sequence of its topic */
 };
 

@@ -130,6 +130,13 @@ static void take_part(struct producer *p, const struct flight *f, size_t i)
     struct lane *lane = &p->lane[f->layer][f->stream[i]];
     const struct attnd_part *part = &f->part[i];
     lane->in_flight--;
+    if (f->repeat && part->fault.err == ERR_NOT_KEPT)
+        return;                                              /* short of credit, the client has confirmed it */
+    if (f->repeat && part->fault.err == ERR_BUSY) {          /* so be it: the answer is here since the first time */
+        p->stream[f->stream[i]].next[f->layer] = lane->sent; /* what was sent behind it stands */
+        attnd_confirm(p->client, &p->stream[f->stream[i]], NULL);
+        return;
+    }
     if (part->fault.err == ERR_BUSY || part->fault.err == ERR_WRONG_INDEX)
         return; /* the client has set the stream back */
     if (part->fault.err) {

@@ -112,13 +112,13 @@ static void more_than_the_daemon_queues_is_busy_whoever_sends_it(void)
     snprintf(yaml, sizeof yaml, "%slimits: {message_bytes: %d, credit_bytes: %d, queued_bytes: %d}\n", one_thread,
              APPEND + HEADS, APPEND + HEADS, APPEND + ATTEND - HEADS);
     if (scene_open(&s, yaml, ATTENTION_TENSOR, "full")) {
-        struct raw other;
+        struct raw greedy, other;
         struct raw_message message = {0};
         struct raw_reply reply;
-        CU_ASSERT_FATAL(raw_open(&other, s.house.ingest));
-        uint64_t slow = raw_open_stream(&s.raw, "slow", &s.shape, "full", false),
+        CU_ASSERT_FATAL(raw_open(&greedy, s.house.ingest) && raw_open(&other, s.house.ingest));
+        uint64_t slow = raw_open_stream(&greedy, "slow", &s.shape, "full", false),
                  id = raw_open_stream(&other, "other", &s.shape, "full", false);
-        start_something_slow(&s.raw, &s.shape, slow, &s.tokens);
+        start_something_slow(&greedy, &s.shape, slow, &s.tokens);
         raw_add(&message, id, &s.tokens, 0, SLOW_TOKENS, WIRE_APPEND);
         raw_send_message(&other, &message);
         CU_ASSERT(raw_receive(&other, 60, &reply));
@@ -126,12 +126,13 @@ static void more_than_the_daemon_queues_is_busy_whoever_sends_it(void)
         CU_ASSERT(strstr(reply.fault[0].fault.text, "limits.queued_bytes") != NULL);
         CU_ASSERT_EQUAL(reply.fault[0].fault.expected, 0);
         raw_reply_free(&reply);
-        CU_ASSERT(raw_receive(&s.raw, 60, &reply)); /* now there is room */
+        CU_ASSERT(raw_receive(&greedy, 60, &reply)); /* now there is room */
         raw_reply_free(&reply);
         raw_send_message(&other, &message);
         CU_ASSERT(raw_receive(&other, 60, &reply));
         CU_ASSERT_EQUAL(raw_error(&reply), 0);
         raw_reply_free(&reply);
+        raw_close(&greedy);
         raw_close(&other);
     }
     scene_close(&s);

@@ -135,34 +135,6 @@ static void outputs_that_never_were_are_not_kept(void)
     scene_close(&s);
 }
 
-static void kept_replies_are_bounded_and_the_oldest_go_first(void)
-{
-    enum { EACH = 4, N = 20, BOUND = 8192 };
-    struct scene s;
-    char yaml[64];
-    snprintf(yaml, sizeof yaml, "limits: {reply_bytes: %d}\n", BOUND);
-    if (scene_open(&s, yaml, ATTENTION_SOFTMAX, "full")) {
-        struct attnd_client *client = NULL;
-        CU_ASSERT_EQUAL_FATAL(attnd_connect(&client, s.house.ingest, NULL, NULL), 0);
-        for (uint64_t i = 0; i < N; i++) { /* 4 tokens x 4 heads x (8 outputs + lse) x 4 bytes = 576 bytes each */
-            CU_ASSERT_EQUAL(scene_send(&s, SCENE_HELD + EACH * i, EACH, ALL, 0), 0);
-            CU_ASSERT(house_number(client, "daemon.kept_reply_bytes") <= BOUND);
-        }
-        CU_ASSERT(house_number(client, "daemon.kept_reply_bytes") >= BOUND - 576);
-        int kept = 0;
-        for (uint64_t i = 0; i < N; i++) {
-            int err = scene_send(&s, SCENE_HELD + EACH * i, EACH, ALL, 0);
-            CU_ASSERT(err == 0 || (err == ERR_NOT_KEPT && !kept));
-            kept += err == 0;
-        }
-        CU_ASSERT_EQUAL(kept, BOUND / 576);
-        CU_ASSERT_EQUAL(scene_send(&s, SCENE_HELD + EACH * N, 1, WIRE_APPEND, SCENE_HELD + EACH * N), 0); /* confirms all */
-        CU_ASSERT_EQUAL(house_number(client, "daemon.kept_reply_bytes"), 0);
-        attnd_disconnect(client);
-    }
-    scene_close(&s);
-}
-
 /* A step of many streams in one message: a stream that then falls silent must not hold the outputs of all others. */
 static void a_kept_reply_holds_its_own_outputs_only(void)
 {
@@ -381,8 +353,7 @@ static void a_stream_opened_anew_begins_at_zero_and_its_old_number_is_unknown(vo
 TEST_SUITE("e2e/once", TEST(a_resend_is_answered_with_the_same_bytes_and_changes_nothing),
            TEST(a_resend_does_not_depend_on_its_numbers), TEST(a_resend_may_be_cut_otherwise),
            TEST(what_was_confirmed_is_not_kept_but_still_known_as_applied), TEST(outputs_that_never_were_are_not_kept),
-           TEST(kept_replies_are_bounded_and_the_oldest_go_first), TEST(a_kept_reply_holds_its_own_outputs_only),
-           TEST(resends_while_the_original_runs_wait_for_its_answer),
+           TEST(a_kept_reply_holds_its_own_outputs_only), TEST(resends_while_the_original_runs_wait_for_its_answer),
            TEST(another_connection_goes_on_where_the_first_was_cut_off), TEST(a_producer_far_ahead_gets_every_reply),
            TEST(random_resends_leave_every_token_applied_once),
            TEST(a_stream_opened_anew_begins_at_zero_and_its_old_number_is_unknown))

@@ -27,6 +27,7 @@ struct fake_daemon {
     struct fake_rules rules;
     struct fake_message seen[FAKE_SEEN_MAX];
     size_t n_seen, n_controls;
+    uint64_t received[SHAPE_LAYERS_MAX];
     struct fake_stream stream[FAKE_STREAMS_MAX]; /* the thread's own from here on */
     size_t n_streams;
     struct held held[HELD_MAX];
@@ -75,7 +76,8 @@ static char *answer_control(struct fake_daemon *fake, const struct control_reque
                                        .instance = "fake",
                                        .message_bytes = rules->message_bytes,
                                        .parts = FAKE_PARTS_MAX,
-                                       .tokens_per_message = rules->tokens_per_message};
+                                       .tokens_per_message = rules->tokens_per_message,
+                                       .credit_bytes = rules->credit_bytes};
         return control_encode_hello(request->id, &hello);
     case CONTROL_OPEN:
         if (rules->open_fault.err || fake->n_streams == FAKE_STREAMS_MAX)
@@ -86,6 +88,9 @@ static char *answer_control(struct fake_daemon *fake, const struct control_reque
             open.next_token[i] = fake->stream[fake->n_streams - 1].next[i] = rules->next_token;
         return control_encode_open(request->id, &open);
     case CONTROL_CLOSE: return control_encode_close(request->id, &close);
+    case CONTROL_CONFIRM:
+        memcpy(fake->received, request->received, sizeof fake->received);
+        return control_encode_confirm(request->id, &(struct control_confirm){0});
     case CONTROL_STATUS:
     case CONTROL_RELOAD:
     case N_CONTROL: break;
@@ -156,6 +161,7 @@ static void build_reply(struct fake_daemon *fake, const struct fake_message *mes
     static float outputs[1 << 16], lse[1 << 14];
     size_t n_outputs = 0, n_lse = 0;
     memcpy(parts, message->part, sizeof parts);
+    header.credit = fake->rules.credit;
     header.type = how == FAKE_REQUEST_TYPE ? WIRE_REQUEST : WIRE_REPLY;
     size_t n_faults = answer_parts(fake, &header, parts, faults);
     for (size_t i = 0; i < header.n_parts; i++) {
@@ -307,6 +313,14 @@ size_t fake_seen(struct fake_daemon *fake, size_t back, struct fake_message *out
     size_t n = fake->n_seen;
     if (out && n > back)
         *out = fake->seen[(n - 1 - back) % FAKE_SEEN_MAX];
+    pthread_mutex_unlock(&fake->lock);
+    return n;
+}
+
+uint64_t fake_received(struct fake_daemon *fake, uint32_t layer)
+{
+    pthread_mutex_lock(&fake->lock);
+    uint64_t n = fake->received[layer];
     pthread_mutex_unlock(&fake->lock);
     return n;
 }

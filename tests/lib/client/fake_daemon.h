@@ -35,7 +35,8 @@ struct fake_rules {
     unsigned long long expected; /* `position` of refused parts */
     struct fault open_fault;     /* err not 0: open is answered so */
     unsigned protocol;           /* of hello; 0: the right one */
-    uint64_t message_bytes, tokens_per_message;
+    uint64_t message_bytes, tokens_per_message, credit_bytes;
+    uint32_t credit;     /* KiB, of replies; 0: not told */
     uint64_t next_token; /* of every layer at open */
     int pause_ms;        /* sleeps so long before it reads the next data message, once */
 };
@@ -57,8 +58,9 @@ void fake_set(struct fake_daemon *fake, const struct fake_rules *rules);
 /* Data messages taken so far; *out: the one `back` before the last (0: the last). */
 size_t fake_seen(struct fake_daemon *fake, size_t back, struct fake_message *out);
 
-/* Control requests taken so far. */
+/* Control requests taken so far; what the last confirm among them said of a layer. */
 size_t fake_n_controls(struct fake_daemon *fake);
+uint64_t fake_received(struct fake_daemon *fake, uint32_t layer);
 
 /* Output c of query head h, and its lse, for a token of a stream's layer. */
 float fake_output(uint64_t stream, uint32_t layer, uint64_t token, size_t h, size_t c);

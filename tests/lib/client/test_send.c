@@ -236,7 +236,36 @@ static void what_makes_no_message_is_refused_before_it_leaves(void)
     stop();
 }
 
+/* One message of a layer leaves no room for one of another: what arrived of the first is confirmed before. */
+static void a_client_short_of_credit_confirms_first(void)
+{
+    start(ELEMENT_F32);
+    uint64_t ticket[3];
+    struct attnd_part part[3];
+    size_t n_controls = fake_n_controls(fake);
+    fake_set(fake, &(struct fake_rules){.message_bytes = 4000, .tokens_per_message = 1000, .credit = 1});
+    for (int i = 0; i < 3; i++) /* 64 + 4 x (2 x 3 + 3 + 2) x 4 bytes out, 4 x 2 x 2 x 4 in: three are 912 */
+        part[i] = part_of(0, N, WIRE_APPEND | WIRE_ATTEND);
+    for (int i = 0; i < 3; i++)
+        CU_ASSERT_EQUAL_FATAL(attnd_send(client, 0, &part[i], 1, &ticket[i], NULL), 0);
+    for (int i = 0; i < 3; i++)
+        CU_ASSERT_EQUAL(attnd_wait(client, ticket[i], NULL), 0);
+    CU_ASSERT_EQUAL(fake_n_controls(fake), n_controls);
+    for (int i = 0; i < 3; i++) { /* tensor: 64 + 4 x (6 + 3 + 2 + 3 + 2) x 4 and 64: 1152 with what was received */
+        part[i] = part_of(1, N, WIRE_APPEND | WIRE_ATTEND);
+        CU_ASSERT_EQUAL_FATAL(attnd_send(client, 1, &part[i], 1, &ticket[i], NULL), 0);
+    }
+    for (int i = 0; i < 3; i++) {
+        CU_ASSERT_EQUAL(attnd_wait(client, ticket[i], NULL), 0);
+        CU_ASSERT_EQUAL(part[i].fault.err, 0);
+    }
+    CU_ASSERT(fake_n_controls(fake) > n_controls);
+    CU_ASSERT_EQUAL(fake_received(fake, 0), 3 * N);
+    stop();
+}
+
 TEST_SUITE("lib/client/send", TEST(a_softmax_message_is_q_k_v), TEST(a_tensor_message_is_q_k1_v1_k2_v2),
            TEST(a_frame_joins_the_parts_that_carry_it), TEST(frames_that_no_part_carries_are_not_sent),
-           TEST(indices_go_up_with_what_is_appended), TEST(replies_are_confirmed_by_the_next_message_of_the_layer),
-           TEST(what_is_sent_again_is_not_confirmed), TEST(what_makes_no_message_is_refused_before_it_leaves))
+           TEST(indices_go_up_with_what_is_appended), TEST(a_client_short_of_credit_confirms_first),
+           TEST(replies_are_confirmed_by_the_next_message_of_the_layer), TEST(what_is_sent_again_is_not_confirmed),
+           TEST(what_makes_no_message_is_refused_before_it_leaves))

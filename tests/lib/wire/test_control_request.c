@@ -48,6 +48,24 @@ static void reload_brings_a_text_or_none(void)
     CU_ASSERT_EQUAL(decode("{\"op\":\"reload\",\"id\":7,\"path\":\"x\"}", NULL), ERR_MALFORMED);
 }
 
+static void confirm_tells_what_arrived_of_each_layer(void)
+{
+    CU_ASSERT_EQUAL_FATAL(decode("{\"op\":\"confirm\",\"id\":8,\"stream\":4,\"received\":[7,0,9007199254740992]}", NULL), 0);
+    CU_ASSERT(request.op == CONTROL_CONFIRM && request.id == 8 && request.stream == 4 && request.n_layers == 3);
+    CU_ASSERT(request.received[0] == 7 && request.received[1] == 0 && request.received[2] == (uint64_t)1 << 53);
+    char *text = control_encode_request(&request);
+    CU_ASSERT_STRING_EQUAL(text, "{\"op\":\"confirm\",\"id\":8,\"stream\":4,\"received\":[7,0,9007199254740992]}");
+    free(text);
+    static const char *const bad[] = {"[]", "[-1]", "[1.5]", "[\"1\"]", "[9007199254740993]", "7"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char wrong[128];
+        snprintf(wrong, sizeof wrong, "{\"op\":\"confirm\",\"id\":8,\"stream\":4,\"received\":%s}", bad[i]);
+        CU_ASSERT(decode(wrong, NULL) != 0);
+    }
+    CU_ASSERT_EQUAL(decode("{\"op\":\"confirm\",\"id\":8,\"stream\":4}", NULL), ERR_MALFORMED);
+    CU_ASSERT_EQUAL(decode("{\"op\":\"confirm\",\"id\":8,\"received\":[1]}", NULL), ERR_MALFORMED);
+}
+
 static void open_fills_in_what_is_left_out(void)
 {
     CU_ASSERT_EQUAL_FATAL(decode(OPEN(SHAPE), NULL), 0);
@@ -271,7 +289,7 @@ static void only_a_brace_makes_control(void)
 }
 
 TEST_SUITE("lib/wire/control_request", TEST(hello_close_and_status_are_read), TEST(reload_brings_a_text_or_none),
-           TEST(open_fills_in_what_is_left_out), TEST(layer_groups_follow_one_another),
-           TEST(what_is_encoded_decodes_to_the_same), TEST(every_bad_request_is_refused_by_name),
-           TEST(a_request_cut_anywhere_is_refused), TEST(a_refusal_can_repeat_op_and_id), TEST(long_and_deep_texts_are_bounded),
-           TEST(only_a_brace_makes_control))
+           TEST(confirm_tells_what_arrived_of_each_layer), TEST(open_fills_in_what_is_left_out),
+           TEST(layer_groups_follow_one_another), TEST(what_is_encoded_decodes_to_the_same),
+           TEST(every_bad_request_is_refused_by_name), TEST(a_request_cut_anywhere_is_refused),
+           TEST(a_refusal_can_repeat_op_and_id), TEST(long_and_deep_texts_are_bounded), TEST(only_a_brace_makes_control))

@@ -15,6 +15,7 @@ static struct wire_header header_of(enum wire_type type)
                                 .frames = type == WIRE_REQUEST ? 0
                                           : type == WIRE_REPLY ? 7
                                                                : 1,
+                                .credit = type == WIRE_REPLY ? 0x61626364 : 0,
                                 .id = 0x1112131415161718};
 }
 
@@ -58,6 +59,7 @@ static void what_is_encoded_decodes_to_the_same(void)
         CU_ASSERT_EQUAL(header.type, expected.type);
         CU_ASSERT_EQUAL(header.n_parts, expected.n_parts);
         CU_ASSERT_EQUAL(header.layer, expected.layer);
+        CU_ASSERT_EQUAL(header.credit, expected.credit);
         CU_ASSERT_EQUAL(header.frames, expected.frames);
         CU_ASSERT_EQUAL(header.id, expected.id);
         for (size_t i = 0; i < header.n_parts; i++) {

@@ -60,6 +60,7 @@ static void the_worked_example_is_what_the_encoder_writes(void)
     wire_encode(&header, &part, request);
     header.type = WIRE_REPLY;
     header.frames = WIRE_HAS_OUTPUTS | WIRE_HAS_LSE;
+    header.credit = 1 << 18;
     part.position = 1;
     wire_encode(&header, &part, reply);
 
@@ -120,6 +121,7 @@ static int decode_example(const char *text, size_t n)
     static struct control_open open;
     struct control_close close;
     struct control_reload reload;
+    struct control_confirm confirm;
     struct fault fault;
     uint64_t id;
     char copy[1024];
@@ -140,6 +142,8 @@ static int decode_example(const char *text, size_t n)
         char *status = control_decode_status(copy, n, &id, &fault);
         err = status ? 0 : fault.err;
         free(status);
+    } else if (strstr(copy, "\"op\": \"confirm\"")) {
+        err = control_decode_confirm(copy, n, &id, &confirm, &fault);
     } else {
         err = control_decode_close(copy, n, &id, &close, &fault);
         if (strstr(copy, "\"ok\": false"))
@@ -155,7 +159,7 @@ static void every_control_example_decodes(void)
     size_t n = 0;
     for (const char *at = readme(); (at = strstr(at, "{\"op\":")) != NULL; at += object_length(at), n++)
         CU_ASSERT_EQUAL(decode_example(at, object_length(at)), 0);
-    CU_ASSERT_EQUAL(n, 13);
+    CU_ASSERT_EQUAL(n, 15);
 }
 
 static void the_layouts_numbers_are_the_codes(void)

@@ -170,7 +170,7 @@ static void refusals_come_as_exceptions_with_their_codes(void)
 {
     struct house house;
     if (house_open(&house, "limits: {parts: 8, tokens_per_message: 64, message_bytes: 256 KiB, credit_bytes: 256 KiB, "
-                           "reply_bytes: 1 KiB, memory_bytes: 8 MiB}\n"))
+                           "memory_bytes: 8 MiB}\n"))
         run_python("test_daemon.py", "Refusals", house.ingest, "");
     house_close(&house);
 }

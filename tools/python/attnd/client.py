@@ -56,6 +56,7 @@ class Client:
         self._bytes = 0                           # of these
         self._n_pending = 0                       # Pendings that are not done
         self._blocked: dict[Lane, None] = {}      # lanes with shares that must go again
+        self._received: dict[Stream, None] = {}   # streams with answers since they were last confirmed as a whole
         self._answers: dict[int, Optional[dict[str, Any]]] = {}  # control requests waited for
         self._subscriptions: list[Subscription] = []
         try:
@@ -100,6 +101,7 @@ class Client:
             self._pump_until(lambda: not any(lane.waiting for lane in lanes), None)
         number = stream.number if isinstance(stream, Stream) else stream
         answer = self.ask("close", stream=number)
+        self._received = {other: None for other in self._received if other.number != number}
         self._give_up(number, AttndError("unknown_stream", "the stream was closed"))
         try:
             return Closed(*[answer[field] for field in Closed._fields])
@@ -302,15 +304,26 @@ class Client:
             entry = reply.parts[index] if reply.parts else None
             if entry is not None and entry.status == 0:
                 share.lane.applied(share)
+                self._received[share.lane.stream] = None
                 share.settle(outs[index], lses[index])
             else:
                 status, expected = (entry.status, entry.position) if entry else (0, 0)  # 0: the message as a whole
                 error = faults.get(index if entry else None) or from_status(status, expected, index)
                 self._refuse(share, status, expected, error)
 
+    def _confirm_all(self) -> None:
+        """Tells what has arrived of all layers: answers that are not confirmed take up credit."""
+        for stream in self._received:
+            self._id += 1  # nobody waits for the answer
+            request = {"op": "confirm", "id": self._id, "stream": stream.number, "received": stream.confirmed}
+            self._socket.send(json.dumps(request).encode())
+        self._received.clear()
+
     def _refuse(self, share: Share, status: int, expected: int, error: AttndError) -> None:
         if share.pending is not None and share.lane.goes_again(share, status):
             self._blocked[share.lane] = None
+            if status == wire.BUSY:
+                self._confirm_all()
             return
         if error.part is not None:
             error.part = share.index  # as the caller counts: a part that went again came alone

@@ -11,7 +11,7 @@ class Limits(NamedTuple):
     message_bytes: int       # all frames of a message
     parts: int               # of a message
     tokens_per_message: int  # of a part
-    credit_bytes: int        # requests of a connection that may wait or run
+    credit_bytes: int        # of a connection: requests that wait or run, and answers not confirmed
 
 
 class Hello(NamedTuple):

@@ -92,7 +92,7 @@ class Stream:
                       that is pending on the stream, then send from there. After `open` with resume it is the daemon's next
                       index. Who then lacks outputs before it sets it back to the first one missing and sends those tokens again
                       in the same batches: the daemon knows them, applies nothing twice, and answers as the first time.
-    confirmed[layer]  answers have arrived up to here; the daemon learns it with the next message
+    confirmed[layer]  answers have arrived up to here; the daemon learns it with the next message, or when credit is short
     closed            what it came to, once closed by this object
 
     As a context it is closed at the end, unless an exception leaves it: then it stays open, to be resumed.
@@ -149,6 +149,12 @@ class Stream:
     def observe(self, layer: int, q: Array) -> None:
         """Queries (n, H, d) that policies may learn from."""
         self.send(layer, q, attend=False).result()
+
+    def confirm(self) -> int:
+        """Outputs before `next`, of every layer, are not wanted any more, whether they arrived or not: after a resume, say. The
+        daemon keeps them no longer; returns the bytes of the stream that it keeps still."""
+        self.confirmed = list(self.next)
+        return int(self.client.ask("confirm", stream=self.number, received=self.confirmed)["unconfirmed_bytes"])
 
     def close(self) -> Closed:
         """Closes it in the daemon, once all that is pending is answered, and frees its memory there."""

@@ -15,7 +15,7 @@ OUTPUTS, LSE, FAULTS = 1, 2, 4              # frames of a reply
 WRONG_INDEX, BUSY, NOT_KEPT = 8, 14, 15    # statuses that the client acts upon
 
 _MAGIC = b"ATND"
-_HEADER = struct.Struct("<4sBBHIIQII")      # magic, version, type, zero, n_parts, layer, id, frames, zero
+_HEADER = struct.Struct("<4sBBHIIQII")      # magic, version, type, zero, n_parts, layer, id, frames, credit
 _PART = struct.Struct("<QQQIHH")            # as Part
 HEAD_BYTES, PART_BYTES = _HEADER.size, _PART.size
 
@@ -48,12 +48,12 @@ def decode(frame: bytes) -> Message:
     """Frame 0 of a reply or an output; malformed or version when it is none."""
     if len(frame) < HEAD_BYTES:
         raise AttndError("malformed", f"frame 0 has {len(frame)} bytes, fewer than a header")
-    magic, version, kind, zero, n_parts, layer, message_id, frames, zero_too = _HEADER.unpack_from(frame)
+    magic, version, kind, zero, n_parts, layer, message_id, frames, credit = _HEADER.unpack_from(frame)
     if magic != _MAGIC:
         raise AttndError("malformed", "frame 0 does not begin with ATND")
     if version != VERSION:
         raise AttndError("version", f"the message is of version {version}, this client speaks {VERSION}")
-    if kind not in (REPLY, OUTPUT) or zero or zero_too or frames & ~(OUTPUTS | LSE | FAULTS):
+    if kind not in (REPLY, OUTPUT) or zero or (credit and kind != REPLY) or frames & ~(OUTPUTS | LSE | FAULTS):
         raise AttndError("malformed", "the header of frame 0 is neither a reply's nor an output's")
     if len(frame) != HEAD_BYTES + n_parts * PART_BYTES:
         raise AttndError("malformed", f"frame 0 has {len(frame)} bytes, which are not {n_parts} parts")
