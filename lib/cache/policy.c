@@ -4,7 +4,8 @@
 #include <string.h>
 
 /* In the order of storage_table, which a test compares. */
-static const char *const storage_names[] = {"f32", "bf16", "f16", NULL};
+static const char *const storage_names[] = {"f32",  "bf16", "f16",  "q8_0", "q4_0", "q4_0h",
+                                            "rot8", "rot4", "rot3", "rot2", NULL};
 
 #define COMMON(field) .name = #field, .offset = offsetof(struct policy_settings, field)
 

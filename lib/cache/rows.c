@@ -137,22 +137,6 @@ void rows_read_values(const struct rows *rows, const struct row_format *format, 
     kernels->unpack_values[format->value_storage->id](bytes + values_at, row, n, format->e, values);
 }
 
-void rows_copy(struct rows *to, size_t to_row, const struct rows *from, size_t from_row, const struct row_format *format,
-               const struct kernels *kernels)
-{
-    float key[SHAPE_DIM_MAX], value[SHAPE_DIM_MAX];
-    assert(format->d <= SHAPE_DIM_MAX && format->e <= SHAPE_DIM_MAX);
-    if (format->d)
-        rows_read_keys(from, format, kernels, from_row, 1, key);
-    if (format->e)
-        rows_read_values(from, format, kernels, from_row, 1, value);
-    rows_write(to, format, kernels, to_row, 1, key, value);
-    if (format->weights != ROWS_PLAIN)
-        rows_weigh(to, format, to_row, rows_log_den(from, format)[from_row], rows_log_num(from, format)[from_row]);
-    if (format->side_bytes)
-        memmove(rows_side(to, format, to_row), rows_side_const(from, format, from_row), format->side_bytes);
-}
-
 /* A panel interleaves 32-bit units of its rows (kernels/storage.h): unit u of consecutive rows lies in one piece up to the
  * panel's end. */
 static void move_keys(uint32_t *keys, size_t n_units, size_t to, size_t from, size_t n)
@@ -167,6 +151,28 @@ static void move_keys(uint32_t *keys, size_t n_units, size_t to, size_t from, si
         for (size_t u = 0; u < n_units; u++)
             memmove(at + u * PANEL, source + u * PANEL, m * sizeof *at);
     }
+}
+
+static void copy_key(uint32_t *to, size_t to_row, const uint32_t *from, size_t from_row, size_t n_units)
+{
+    to += to_row / PANEL * PANEL * n_units + to_row % PANEL;
+    from += from_row / PANEL * PANEL * n_units + from_row % PANEL;
+    for (size_t u = 0; u < n_units; u++)
+        to[u * PANEL] = from[u * PANEL];
+}
+
+void rows_copy(struct rows *to, size_t to_row, const struct rows *from, size_t from_row, const struct row_format *format)
+{
+    struct layout l = layout_of(format, to->capacity), source = layout_of(format, from->capacity);
+    size_t n_units = key_bytes(format) / sizeof(uint32_t), width = value_bytes(format);
+    char *bytes = own_bytes(to, l.values + (to_row + 1) * width);
+    const char *other = page_data(from->page);
+    copy_key((void *)bytes, to_row, (const void *)other, from_row, n_units);
+    memmove(bytes + l.values + to_row * width, other + source.values + from_row * width, width);
+    if (format->weights != ROWS_PLAIN)
+        rows_weigh(to, format, to_row, rows_log_den(from, format)[from_row], rows_log_num(from, format)[from_row]);
+    if (format->side_bytes)
+        memmove(rows_side(to, format, to_row), rows_side_const(from, format, from_row), format->side_bytes);
 }
 
 void rows_move_down(struct rows *rows, const struct row_format *format, size_t to, size_t from, size_t n)

@@ -61,10 +61,9 @@ void rows_read_keys(const struct rows *rows, const struct row_format *format, co
 void rows_read_values(const struct rows *rows, const struct row_format *format, const struct kernels *kernels, size_t row,
                       size_t n, float *values);
 
-/* One row with its weights and its side, within a block or between two of one format (`to` and `from` may be the same block).
- * Goes through f32: exact for storages where packing gives back what unpacking gave, as f32, bf16 and f16 do. */
-void rows_copy(struct rows *to, size_t to_row, const struct rows *from, size_t from_row, const struct row_format *format,
-               const struct kernels *kernels);
+/* One row with its weights and its side, bit by bit, within a block or between two of one format (`to` and `from` may be the same
+ * block). */
+void rows_copy(struct rows *to, size_t to_row, const struct rows *from, size_t from_row, const struct row_format *format);
 
 /* Rows [from, from + n) to [to, to + n) of the same block, to <= from, bit by bit, with their weights and sides. */
 void rows_move_down(struct rows *rows, const struct row_format *format, size_t to, size_t from, size_t n);

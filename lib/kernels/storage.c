@@ -1,5 +1,6 @@
 #include "kernels/storage.h"
 
+#include "kernels/quant.h"
 #include <string.h>
 
 static size_t key_bytes_f32(size_t d)
@@ -23,11 +24,39 @@ static size_t value_bytes_16(size_t e)
     return e * 2;
 }
 
-/* The limits are the floats just below the tie between the largest finite number and the next power of two, which rounds up. */
+#define BYTES_OF(id, x)                                                                                                        \
+    static size_t key_bytes_##x(size_t d)                                                                                      \
+    {                                                                                                                          \
+        return quant_key_bytes(id, d);                                                                                         \
+    }                                                                                                                          \
+    static size_t value_bytes_##x(size_t e)                                                                                    \
+    {                                                                                                                          \
+        return quant_value_bytes(id, e);                                                                                       \
+    }
+BYTES_OF(STORAGE_Q8_0, q8_0)
+BYTES_OF(STORAGE_Q4_0, q4_0)
+BYTES_OF(STORAGE_ROT8, rot8)
+BYTES_OF(STORAGE_ROT4, rot4)
+BYTES_OF(STORAGE_ROT3, rot3)
+BYTES_OF(STORAGE_ROT2, rot2)
+
+/* Elements: the float just below the tie between the largest finite number and the next power of two, which rounds up. Scales in
+ * f16: the largest half times the largest level; where the row is rotated first, a coordinate grows by sqrt(SHAPE_DIM_MAX) at
+ * most. Scales in f32: sums of 2^20 rotated
+ * rows stay finite before they are rotated back. */
+#define HALF_MAX 65504.0f
+#define ROTATED_MAX 0x1p96f
 const struct storage storage_table[N_STORAGE] = {
     [STORAGE_F32] = {"f32", STORAGE_F32, 0x1.fffffep127f, key_bytes_f32, value_bytes_f32},
     [STORAGE_BF16] = {"bf16", STORAGE_BF16, 0x1.fefffep127f, key_bytes_16, value_bytes_16},
     [STORAGE_F16] = {"f16", STORAGE_F16, 0x1.ffdffep15f, key_bytes_16, value_bytes_16},
+    [STORAGE_Q8_0] = {"q8_0", STORAGE_Q8_0, HALF_MAX * 127, key_bytes_q8_0, value_bytes_q8_0},
+    [STORAGE_Q4_0] = {"q4_0", STORAGE_Q4_0, HALF_MAX * 8, key_bytes_q4_0, value_bytes_q4_0},
+    [STORAGE_Q4_0H] = {"q4_0h", STORAGE_Q4_0H, HALF_MAX / 4, key_bytes_q4_0, value_bytes_q4_0},
+    [STORAGE_ROT8] = {"rot8", STORAGE_ROT8, ROTATED_MAX, key_bytes_rot8, value_bytes_rot8},
+    [STORAGE_ROT4] = {"rot4", STORAGE_ROT4, ROTATED_MAX, key_bytes_rot4, value_bytes_rot4},
+    [STORAGE_ROT3] = {"rot3", STORAGE_ROT3, ROTATED_MAX, key_bytes_rot3, value_bytes_rot3},
+    [STORAGE_ROT2] = {"rot2", STORAGE_ROT2, ROTATED_MAX, key_bytes_rot2, value_bytes_rot2},
 };
 
 const struct storage *storage_find(const char *name)

@@ -1,11 +1,22 @@
 /* Row storage: how keys and values lie in memory, per storage type. The layout is the same for every instruction set.
  *
- * Keys lie in panels of PANEL rows, interleaved so that one vector load holds the same coordinate of PANEL rows and a score
- * kernel needs no horizontal sums (it is also the packed operand of a matrix product):
+ * Keys lie in panels of PANEL rows. A row is a run of 32-bit units (a coordinate, a pair, several small codes), and a panel holds
+ * unit after unit, [panel][unit][PANEL], so that one vector load has the same coordinates of many rows and a score kernel needs no
+ * horizontal sums (it is also the packed operand of a matrix product):
  *     f32        [panel][d][PANEL]                 f32
  *     bf16, f16  [panel][ceil(d/2)][PANEL][2]      pairs of coordinates; an odd d is padded with 0
- * Values lie row after row:  [row][e]  in their element type.
- * A block of rows has room for whole panels; rows of a panel that are not there hold finite bytes (pages start zeroed). */
+ *     others     [panel][codes and scales][PANEL]  as kernels/quant.h says
+ * Values lie row after row:  [row][e]  in their element type, or [row][codes and scales].
+ * A block of rows has room for whole panels; rows of a panel that are not there hold finite bytes (pages start zeroed).
+ *
+ * Bits per coordinate at d = 128, and mean squared error relative to |row|^2 for Gaussian rows:
+ *     q8_0   8.5   blocks of 32 with one f16 scale, ggml's rule     3e-5
+ *     q4_0   4.5   the same with 4 bits                             0.008
+ *     q4_0h  4.5   q4_0 of the rotated row: outliers are spread     0.008, whatever the row
+ *     rot8   8.25  rotated, one scale per row                       4e-5
+ *     rot4   4.25  rotated, the row's norm, Lloyd-Max codebook      0.0095
+ *     rot3   3.25                                                   0.0345
+ *     rot2   2.25                                                   0.1175 */
 #ifndef ATTND_KERNELS_STORAGE_H
 #define ATTND_KERNELS_STORAGE_H
 
@@ -13,13 +24,25 @@
 
 enum { PANEL = 16 };
 
-enum storage_id { STORAGE_F32, STORAGE_BF16, STORAGE_F16, N_STORAGE };
+enum storage_id {
+    STORAGE_F32,
+    STORAGE_BF16,
+    STORAGE_F16,
+    STORAGE_Q8_0,
+    STORAGE_Q4_0,
+    STORAGE_Q4_0H,
+    STORAGE_ROT8,
+    STORAGE_ROT4,
+    STORAGE_ROT3,
+    STORAGE_ROT2,
+    N_STORAGE
+};
 
 struct storage {
-    const char *name;                /* "f32", "bf16", "f16" */
+    const char *name;                /* "f32", "bf16", ... */
     enum storage_id id;              /* index into the kernel tables */
-    float max_magnitude;             /* the largest |x| that still rounds to a finite number */
-    size_t (*key_bytes)(size_t d);   /* per row; a panel takes PANEL times as much */
+    float max_magnitude;             /* rows of numbers up to this are stored finite */
+    size_t (*key_bytes)(size_t d);   /* per row, a multiple of 4; a panel takes PANEL times as much */
     size_t (*value_bytes)(size_t e); /* per row */
 };
 

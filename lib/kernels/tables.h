@@ -9,10 +9,31 @@ extern const struct kernels kernels_scalar;
 extern const struct kernels kernels_avx2, kernels_avx512;
 #endif
 
-/* A slot's functions, one per storage or element type, by their names' ends. */
-#define PER_STORAGE(slot)                                                                                                      \
+/* The kernels of quantised rows that run anywhere: scalar_quant.c. */
+#define SCALAR_QUANT(x)                                                                                                        \
+    void scalar_score_##x(const float *q, size_t n_q, size_t d, const void *keys, size_t row, size_t n, float *s, size_t lds); \
+    void scalar_accumulate_##x(const float *p, size_t ldp, const float *f, size_t n_q, const void *values, size_t row,         \
+                               size_t n, size_t e, float *acc, size_t lda);                                                    \
+    void scalar_pack_keys_##x(const float *rows, size_t n, size_t d, void *keys, size_t row);                                  \
+    void scalar_pack_values_##x(const float *rows, size_t n, size_t e, void *values, size_t row);                              \
+    void scalar_unpack_keys_##x(const void *keys, size_t row, size_t n, size_t d, float *rows);                                \
+    void scalar_unpack_values_##x(const void *values, size_t row, size_t n, size_t e, float *rows);                            \
+    size_t scalar_nearest_##x(const float *key, size_t d, const void *keys, size_t n, float *distance);
+SCALAR_QUANT(q8_0)
+SCALAR_QUANT(q4_0)
+SCALAR_QUANT(q4_0h)
+SCALAR_QUANT(rot8)
+SCALAR_QUANT(rot4)
+SCALAR_QUANT(rot3)
+SCALAR_QUANT(rot2)
+#undef SCALAR_QUANT
+
+/* A slot's functions, one per storage or element type, by their names' ends; `quant` is what those of quantised rows begin with. */
+#define PER_STORAGE(slot, quant)                                                                                               \
     {                                                                                                                          \
-        [STORAGE_F32] = slot##_f32, [STORAGE_BF16] = slot##_bf16, [STORAGE_F16] = slot##_f16                                   \
+        [STORAGE_F32] = slot##_f32, [STORAGE_BF16] = slot##_bf16, [STORAGE_F16] = slot##_f16, [STORAGE_Q8_0] = quant##_q8_0,   \
+        [STORAGE_Q4_0] = quant##_q4_0, [STORAGE_Q4_0H] = quant##_q4_0h, [STORAGE_ROT8] = quant##_rot8,                         \
+        [STORAGE_ROT4] = quant##_rot4, [STORAGE_ROT3] = quant##_rot3, [STORAGE_ROT2] = quant##_rot2                            \
     }
 #define PER_ELEMENT(slot)                                                                                                      \
     {                                                                                                                          \

@@ -88,9 +88,26 @@ static double flops_of(const json_t *line)
     return 0;
 }
 
+/* Per number of a row of 128. */
 static double number_bytes(const char *storage)
 {
-    return strcmp(storage, "f32") == 0 ? 4 : 2;
+    static const struct {
+        const char *storage;
+        double bytes;
+    } table[] = {{"f32", 4},
+                 {"bf16", 2},
+                 {"f16", 2},
+                 {"q8_0", 136.0 / 128},
+                 {"q4_0", 72.0 / 128},
+                 {"q4_0h", 72.0 / 128},
+                 {"rot8", 132.0 / 128},
+                 {"rot4", 68.0 / 128},
+                 {"rot3", 52.0 / 128},
+                 {"rot2", 36.0 / 128}};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (strcmp(storage, table[i].storage) == 0)
+            return table[i].bytes;
+    return 0;
 }
 
 /* Rows read once; a tensor layer has two row streams, and two_cache a row for each pair. */

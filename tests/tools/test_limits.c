@@ -72,7 +72,8 @@ static void no_cache_beats_the_bound_of_the_index_game(void)
             CU_ASSERT(json_is_null(distance) && fano == 0);
         }
         if (is(i, "policy", "full") || is(i, "policy", "two_cache")) {
-            CU_ASSERT_EQUAL(p, 1);
+            bool few_bits = is(i, "key_storage", "rot3") || is(i, "key_storage", "rot2"); /* then a neighbour may win once */
+            CU_ASSERT(few_bits ? p > 0.9 : p == 1);
             n_full++;
         }
     }

@@ -173,7 +173,7 @@ static void shrink(struct sketch *sketch, const struct row_format *format, const
     for (size_t a = 0; a < sketch->net.n; a++)
         for (size_t j = 0; j < t; j++)
             if (a > 0)
-                rows_copy(&sketch->samples, a * t + j, &sketch->samples, a * sketch->t + j, format, kernels);
+                rows_copy(&sketch->samples, a * t + j, &sketch->samples, a * sketch->t + j, format);
     sketch->t = t;
     float *weights = weights_of(&sketch->samples, format);
     for (size_t a = 0; a < sketch->net.n; a++)
@@ -234,7 +234,7 @@ static void move_in_order(struct sketch *sketch, const struct row_format *format
         struct net_move m = net_move(&sketch->net, b);
         if (!m.merges) {
             for (size_t j = 0; m.to != b && j < t; j++)
-                rows_copy(rows, m.to * t + j, rows, b * t + j, format, kernels);
+                rows_copy(rows, m.to * t + j, rows, b * t + j, format);
             continue;
         }
         struct slots_draw draw = merge_draw(sketch, token, &m);
@@ -242,7 +242,7 @@ static void move_in_order(struct sketch *sketch, const struct row_format *format
             uint64_t taking = slots_taking(&draw, merge_slot(b, t, round) + j, t - j < SLOTS_AT_ONCE ? t - j : SLOTS_AT_ONCE);
             for (; taking; taking &= taking - 1) {
                 size_t slot = j + (size_t)__builtin_ctzll(taking);
-                rows_copy(rows, m.to * t + slot, rows, b * t + slot, format, kernels);
+                rows_copy(rows, m.to * t + slot, rows, b * t + slot, format);
             }
         }
     }
@@ -265,7 +265,7 @@ static void move_row(void *context, size_t to, size_t source)
     } else if (source == GATHER_SPARE) {
         rows_write(m->rows, m->format, m->kernels, to, 1, m->key, m->value);
     } else {
-        rows_copy(m->rows, to, m->rows, source, m->format, m->kernels);
+        rows_copy(m->rows, to, m->rows, source, m->format);
     }
 }
 

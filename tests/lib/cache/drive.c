@@ -71,6 +71,15 @@ void tokens_round(struct tokens *t, enum storage_id keys, enum storage_id values
     }
 }
 
+void drive_stored(const struct storage *storage, float *rows, size_t n, size_t width)
+{
+    const struct kernels *scalar = kernels_find("scalar");
+    void *block = calloc(n + 1, storage->value_bytes(width) + 1);
+    scalar->pack_values[storage->id](rows, n, width, block, 0);
+    scalar->unpack_values[storage->id](block, 0, n, width, rows);
+    free(block);
+}
+
 /* ---- one cache */
 
 static int open_quietly(struct drive *drive, const struct tokens *tokens, const char *text, const struct kernels *kernels,

@@ -33,6 +33,8 @@ void tokens_golden(struct tokens *t, enum attention_kind kind, const char *path)
 /* Rounds the rows to what a storage keeps, by this file's own arithmetic (f32, bf16). */
 void tokens_round(struct tokens *t, enum storage_id keys, enum storage_id values);
 void tokens_free(struct tokens *t);
+/* What a storage keeps of n rows (n, width), by the scalar kernels: for tests of what stands on them. */
+void drive_stored(const struct storage *storage, float *rows, size_t n, size_t width);
 
 /* Uniform in [0, n), from a state that the caller keeps. */
 uint64_t drive_random(uint64_t *state, uint64_t n);

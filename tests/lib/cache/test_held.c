@@ -8,14 +8,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Row r of a block in this test: every number of it tells r (below 256, which bf16 keeps). */
-static void put(struct rows *rows, const struct row_format *f, const struct kernels *k, size_t row, size_t what)
+/* Row r of a block in this test: its numbers tell r (below 256, which bf16 keeps). */
+static void numbers_of(size_t what, const struct row_format *f, float *key, float *value)
 {
-    float key[SHAPE_DIM_MAX], value[SHAPE_DIM_MAX];
     for (size_t c = 0; c < f->d; c++)
         key[c] = (float)((what + c) % 256);
     for (size_t c = 0; c < f->e; c++)
         value[c] = (float)((what + 2 * c) % 256);
+}
+
+static void put(struct rows *rows, const struct row_format *f, const struct kernels *k, size_t row, size_t what)
+{
+    float key[SHAPE_DIM_MAX], value[SHAPE_DIM_MAX];
+    numbers_of(what, f, key, value);
     rows_write(rows, f, k, row, 1, key, value);
     if (f->weights != ROWS_PLAIN)
         rows_weigh(rows, f, row, (float)what, f->weights == ROWS_SPLIT ? -(float)what : (float)what);
@@ -25,14 +30,14 @@ static void put(struct rows *rows, const struct row_format *f, const struct kern
 
 static bool is(const struct rows *rows, const struct row_format *f, const struct kernels *k, size_t row, size_t what)
 {
-    float key[SHAPE_DIM_MAX], value[SHAPE_DIM_MAX];
-    bool same = true;
-    rows_read_keys(rows, f, k, row, 1, key);
-    rows_read_values(rows, f, k, row, 1, value);
-    for (size_t c = 0; c < f->d; c++)
-        same &= key[c] == (float)((what + c) % 256);
-    for (size_t c = 0; c < f->e; c++)
-        same &= value[c] == (float)((what + 2 * c) % 256);
+    float got[SHAPE_DIM_MAX], key[SHAPE_DIM_MAX], value[SHAPE_DIM_MAX];
+    numbers_of(what, f, key, value);
+    drive_stored(f->key_storage, key, 1, f->d);
+    drive_stored(f->value_storage, value, 1, f->e);
+    rows_read_keys(rows, f, k, row, 1, got);
+    bool same = memcmp(got, key, f->d * sizeof *got) == 0;
+    rows_read_values(rows, f, k, row, 1, got);
+    same &= memcmp(got, value, f->e * sizeof *got) == 0;
     if (f->weights != ROWS_PLAIN)
         same &= rows_log_den(rows, f)[row] == (float)what && fabsf(rows_log_num(rows, f)[row]) == (float)what;
     if (f->side_bytes)

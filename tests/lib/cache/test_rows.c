@@ -13,7 +13,7 @@ static struct row_format format(enum storage_id storage, size_t d, size_t e, enu
     return (struct row_format){&storage_table[storage], &storage_table[storage], d, e, weights, side};
 }
 
-/* Whole numbers below 128, which every storage keeps exactly: row r, coordinate c. */
+/* Whole numbers below 128, which storages of elements keep exactly: row r, coordinate c. */
 static void fill(float *x, size_t first, size_t n, size_t width)
 {
     for (size_t r = 0; r < n; r++)
@@ -31,6 +31,8 @@ static bool holds(const struct rows *rows, const struct row_format *f, const str
         rows_read_values(rows, f, k, row, n, got + n * f->d);
     fill(want, first, n, f->d);
     fill(want + n * f->d, first, n, f->e);
+    drive_stored(f->key_storage, want, n, f->d);
+    drive_stored(f->value_storage, want + n * f->d, n, f->e);
     bool same = memcmp(got, want, n * (f->d + f->e) * sizeof *got) == 0;
     free(got);
     free(want);
@@ -89,7 +91,7 @@ static void rows_take_their_weights_and_sides_along(void)
         }
         CU_ASSERT_EQUAL_FATAL(rows_grow(&rows, &f, &account, 11, 64), 0);
         CU_ASSERT_EQUAL(account.allocated, rows_bytes(&f, 64));
-        rows_copy(&rows, 40, &rows, 3, &f, k);
+        rows_copy(&rows, 40, &rows, 3, &f);
         for (size_t r = 0; r < 12; r++) {
             size_t at = r < 11 ? r : 40, was = r < 11 ? r : 3;
             CU_ASSERT(holds(&rows, &f, k, at, 1, was));
