@@ -32,6 +32,7 @@ static const struct work works[] = {
     {"snapkv,budget_fraction=0.2", ATTENTION_SOFTMAX, 4, 2, 16, 8, N, ELEMENT_F32},
     {"keydiff,budget_fraction=0.2", ATTENTION_SOFTMAX, 4, 2, 16, 8, N, ELEMENT_F32},
     {"expected,budget_fraction=0.3", ATTENTION_SOFTMAX, 4, 2, 16, 8, N, ELEMENT_F32},
+    {"balance,budget_fraction=0.3", ATTENTION_SOFTMAX, 4, 2, 16, 8, N, ELEMENT_F32},
     {"subgen,budget_fraction=0.3", ATTENTION_SOFTMAX, 4, 2, 16, 8, N, ELEMENT_F32},
     {"subgen,estimator=paper,delta=3", ATTENTION_SOFTMAX, 4, 2, 16, 8, N, ELEMENT_BF16},
     {"full", ATTENTION_TENSOR, 4, 2, 16, 8, N_TENSOR, ELEMENT_F32},
