@@ -6,6 +6,7 @@
 
 static const struct command commands[] = {
     {"lm", "generate and score text with a language model whose attention runs in the daemon", command_lm},
+    {"feed", "feed streams of tokens to a daemon: rate, latency, and whether the answers are right", command_feed},
     {"status", "what the daemon holds and does now", command_status},
     {"top", "watches the daemon live in the terminal", command_top},
     {"reload", "makes the daemon take over a configuration while it runs", command_reload},

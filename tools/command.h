@@ -22,6 +22,7 @@ struct command {
 /* The subcommands of `attn`, each in a file of its own. */
 int command_bench(int argc, char **argv);
 int command_eval(int argc, char **argv);
+int command_feed(int argc, char **argv);
 int command_limits(int argc, char **argv);
 int command_lm(int argc, char **argv);
 int command_reload(int argc, char **argv);

@@ -66,6 +66,9 @@ void attnd_set_timeout(struct attnd_client *client, double seconds);
  * about 10 us of latency, looking costs a core, which is yielded to whoever wants it. 0 sleeps at once. */
 void attnd_set_spin(struct attnd_client *client, double seconds);
 
+/* Sends past the credit from now on, or keeps within it again: for those who try what a daemon refuses. */
+void attnd_set_past_credit(struct attnd_client *client, bool past);
+
 /* Opens, or with resume takes over, a stream. stream->next tells where to go on. */
 int attnd_open(struct attnd_client *client, const char *name, const struct shape *shape, const char *profile, bool resume,
                struct attnd_stream *stream, struct fault *fault);
@@ -88,6 +91,10 @@ int attnd_send(struct attnd_client *client, uint32_t layer, struct attnd_part *p
 int attnd_wait(struct attnd_client *client, uint64_t ticket, struct fault *fault);
 /* Send and wait; a refused part is an error here (the first one's). */
 int attnd_step(struct attnd_client *client, uint32_t layer, struct attnd_part *parts, size_t n_parts, struct fault *fault);
+/* For those who have more to do while they wait: reads one answer, for which it waits at most `seconds`. 0, ERR_TIMEOUT (nothing is
+ * given up), ERR_IO. A ticket that is answered is waited for at once. */
+int attnd_receive(struct attnd_client *client, double seconds, struct fault *fault);
+bool attnd_answered(struct attnd_client *client, uint64_t ticket);
 /* Messages sent and not yet answered. */
 size_t attnd_in_flight(const struct attnd_client *client);
 

@@ -150,6 +150,11 @@ void attnd_set_spin(struct attnd_client *client, double seconds)
     client->spin = seconds > 0 ? seconds : 0;
 }
 
+void attnd_set_past_credit(struct attnd_client *client, bool past)
+{
+    client->past_credit = past;
+}
+
 size_t attnd_in_flight(const struct attnd_client *client)
 {
     return client->in_flight;

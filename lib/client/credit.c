@@ -138,7 +138,7 @@ static int tell_all(struct attnd_client *client, double deadline, struct fault *
 int credit_wait(struct attnd_client *client, size_t bytes, double deadline, struct fault *fault)
 {
     int err = 0, control;
-    while (!err && client->credit && client->under_way + client->kept + bytes > client->credit &&
+    while (!err && client->credit && !client->past_credit && client->under_way + client->kept + bytes > client->credit &&
            client->under_way + client->kept > 0) {
         if (client->under_way && (client->kept == 0 || client->under_way + bytes > client->credit))
             err = exchange_receive(client, deadline, &control, fault);

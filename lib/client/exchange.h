@@ -49,6 +49,7 @@ struct attnd_client {
     uint64_t n_messages;
     struct attnd_account *accounts; /* of its streams */
     size_t credit;                  /* bytes that may be outstanding, as last told; 0: not told */
+    bool past_credit;               /* it is not kept to */
     size_t under_way;               /* bytes of messages not answered and of their replies */
     size_t kept;                    /* bytes of replies that arrived and were not confirmed */
 

@@ -214,6 +214,18 @@ int attnd_wait(struct attnd_client *client, uint64_t ticket_id, struct fault *fa
     return err;
 }
 
+int attnd_receive(struct attnd_client *client, double seconds, struct fault *fault)
+{
+    int control;
+    return exchange_receive(client, clock_seconds() + seconds, &control, fault);
+}
+
+bool attnd_answered(struct attnd_client *client, uint64_t ticket_id)
+{
+    const struct ticket *ticket = ticket_find(client, ticket_id);
+    return ticket && ticket->state == TICKET_ANSWERED;
+}
+
 int attnd_step(struct attnd_client *client, uint32_t layer, struct attnd_part *parts, size_t n_parts, struct fault *fault)
 {
     uint64_t ticket;

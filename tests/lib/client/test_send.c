@@ -264,8 +264,29 @@ static void a_client_short_of_credit_confirms_first(void)
     stop();
 }
 
+static void who_receives_sees_which_tickets_are_answered(void)
+{
+    uint64_t ticket[2];
+    start(ELEMENT_F32);
+    fake_set(fake, &(struct fake_rules){.hold = 2}); /* two answers, the later one first */
+    struct attnd_part parts[2] = {part_of(0, 1, WIRE_APPEND | WIRE_ATTEND), part_of(1, 1, WIRE_APPEND | WIRE_ATTEND)};
+    CU_ASSERT_EQUAL(attnd_send(client, 0, &parts[0], 1, &ticket[0], NULL), 0);
+    CU_ASSERT_EQUAL(attnd_receive(client, 0.01, NULL), ERR_TIMEOUT); /* nothing is given up */
+    CU_ASSERT_EQUAL(attnd_in_flight(client), 1);
+    CU_ASSERT_EQUAL(attnd_send(client, 0, &parts[1], 1, &ticket[1], NULL), 0);
+    CU_ASSERT_EQUAL(attnd_receive(client, 5, NULL), 0);
+    CU_ASSERT_TRUE(!attnd_answered(client, ticket[0]) && attnd_answered(client, ticket[1]));
+    CU_ASSERT_EQUAL(attnd_receive(client, 5, NULL), 0);
+    CU_ASSERT_TRUE(attnd_answered(client, ticket[0]) && attnd_answered(client, ticket[1]));
+    CU_ASSERT_EQUAL(attnd_wait(client, ticket[1], NULL), 0);
+    CU_ASSERT_TRUE(attnd_answered(client, ticket[0]) && !attnd_answered(client, ticket[1])); /* waited for: gone */
+    CU_ASSERT_EQUAL(attnd_wait(client, ticket[0], NULL), 0);
+    CU_ASSERT_EQUAL(out[0][0], fake_output(stream[0].id, 0, 0, 0, 0));
+    stop();
+}
+
 TEST_SUITE("lib/client/send", TEST(a_softmax_message_is_q_k_v), TEST(a_tensor_message_is_q_k1_v1_k2_v2),
            TEST(a_frame_joins_the_parts_that_carry_it), TEST(frames_that_no_part_carries_are_not_sent),
            TEST(indices_go_up_with_what_is_appended), TEST(a_client_short_of_credit_confirms_first),
            TEST(replies_are_confirmed_by_the_next_message_of_the_layer), TEST(what_is_sent_again_is_not_confirmed),
-           TEST(what_makes_no_message_is_refused_before_it_leaves))
+           TEST(what_makes_no_message_is_refused_before_it_leaves), TEST(who_receives_sees_which_tickets_are_answered))
