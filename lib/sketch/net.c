@@ -12,6 +12,7 @@ enum {
 /* Of automatic delta: see net.h. */
 static const double GROWTH = 1.189207115002721; /* 2^(1/4), of further rounds */
 static const double HOPELESS = 1.4;             /* delta^2 over the mean squared deviation; two keys are twice that apart */
+static const double GAP = 2;                    /* between distances, within groups and from one to another */
 static const double EVERYTHING = 2;             /* delta over the deviation, once hopeless */
 
 /* Where the page's regions begin, in bytes. */
@@ -246,6 +247,26 @@ static double root_above(double x)
     return root;
 }
 
+/* Where keys are in groups, distances within groups end far below those between them. The distance at the low end of such a gap,
+ * squared, no less than the squared `least`, that leaves a quarter of the clusters at least; 0: there is none. */
+static double below_gap(const uint32_t *older, size_t n, double least)
+{
+    for (double x = least;;) {
+        double next = INFINITY;
+        size_t above = 0;
+        for (size_t i = 0; i < n; i++) {
+            double y = of_bits(older[i]);
+            above += y > x;
+            next = y > x && y < next ? y : next;
+        }
+        if (4 * above < n + 1)
+            return 0;
+        if (next >= GAP * GAP * x)
+            return x;
+        x = next;
+    }
+}
+
 static double grown(const struct net *net, const uint32_t *older, unsigned round)
 {
     const struct net_plan *plan = net->plan;
@@ -263,7 +284,8 @@ static double grown(const struct net *net, const uint32_t *older, unsigned round
         double near = 2 * sqrt(of_bits(ranked(older, n, (n + 1) / 2)));
         return near <= deviation / 2 ? near : delta;
     }
-    double needed = root_above(of_bits(ranked(older, n, net->n - goal(plan))));
+    double least = of_bits(ranked(older, n, net->n - goal(plan))), group = below_gap(older, n, least);
+    double needed = root_above(fmax(GAP * group, least));
     if (round > 0)
         needed = fmax(needed, delta * GROWTH);
     if (needed * needed > HOPELESS * deviation * deviation)

@@ -11,10 +11,12 @@
  *   automatic  it starts at 0 (only equal keys share a cluster) and grows no further than it must, to the smallest delta within
  *              which a quarter of the bound have an older neighbour; regrouping goes on until the clusters are down to three
  *              quarters of the bound. In high dimension distances concentrate, and a doubling would throw hundreds of clusters
- *              into a handful. When delta^2 comes to 0.7 of the mean squared distance of two keys, these don't cluster at this
- *              bound: a centre says next to nothing about its members, and the uneven counts only add variance. Then delta jumps
- *              to twice the keys' deviation from their mean, which leaves one cluster of nearly everything (sampled uniformly)
- *              and the outliers.
+ *              into a handful. Keys in groups show a gap: from some such distance on, the next larger one is more than twice as
+ *              large. If a quarter of the clusters or more are beyond it, delta goes into the gap (sqrt(2) times its low end), so
+ *              that each group is one cluster. When delta^2 comes to 0.7 of the mean squared distance of two keys, these don't
+ *              cluster at this bound: a centre says next to nothing about its members, and the uneven counts only add variance.
+ *              Then delta jumps to twice the keys' deviation from their mean, which leaves one cluster of nearly everything
+ *              (sampled uniformly) and the outliers.
  *   early      (where memory is not there to be filled) automatic delta, set after 256 rows to twice the median distance to an
  *              older key, if that is at most half of the deviation, as where keys are in tight groups. If not, it grows when the
  *              clusters are too many.

@@ -184,7 +184,7 @@ static void make_room_for_one_more(struct sketch *sketch, const struct row_forma
 {
     uint32_t least = sketch->plan->n_samples, t = sketch->t;
     while (t > least && (sketch->net.n + 1) * t > sketch->samples.capacity)
-        t = t - t / 4 - 1 > least ? t - t / 4 - 1 : least;
+        t = t - t / 8 - 1 > least ? t - t / 8 - 1 : least;
     if (t < sketch->t)
         shrink(sketch, format, kernels, t);
 }

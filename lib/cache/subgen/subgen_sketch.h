@@ -12,7 +12,7 @@
  *
  * Room: clusters and samples grow by doubling to what the plan allows. Under a budget in bytes, and with an automatic delta
  * (refills), rows must not lie idle when regrouping leaves few clusters: t grows to what there is room for, and shrinks by
- * quarters, never below n_samples, while new clusters come. A slot that is added starts as a copy of another, so it too is a
+ * eighths, never below n_samples, while new clusters come. A slot that is added starts as a copy of another, so it too is a
  * uniform sample; and clusters merge with the larger t, so that what was sampled in many small ones is not thrown away.
  *
  * Layout: samples of cluster a are rows [a t, (a + 1) t) of their block; values fill theirs from the first row that has one.

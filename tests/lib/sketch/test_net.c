@@ -211,6 +211,23 @@ static void automatic_delta_settles_between_the_width_and_the_distance_of_groups
     }
 }
 
+/* One cluster for each group, though some keys are farther from their centre than what had to merge. Two members are 0.06 apart, give
+ * or take a fifth, centres 5.6. */
+static void delta_goes_into_the_gap_between_groups(void)
+{
+    struct fixture f;
+    open_net(&f, STORAGE_F32, 16, 40, 0, kernels_best());
+    for (uint64_t x = 0; x < N_MAX; x++) {
+        float key[D_MAX];
+        grouped(key, 16, 11, x, 24, 0.01);
+        put(&f, key, 1);
+    }
+    CU_ASSERT_EQUAL(f.net.n, 24);
+    CU_ASSERT(f.net.delta > 0.06 && f.net.delta < 0.25);
+    CU_ASSERT(f.regroupings <= 3);
+    close_net(&f);
+}
+
 /* Few regroupings, since each frees a quarter of the bound and delta only grows: covering numbers in the plane go with its
  * square, so a quarter fewer clusters take 1.15 times delta, from the closest two of the first ones (about 1 / most) to what
  * covers the square (1 / sqrt(most)): log(sqrt(most)) / log(1.15) regroupings, 17 for 128. */
@@ -292,7 +309,8 @@ static void the_spread_of_all_keys_is_their_weighted_variance(void)
 
 TEST_SUITE("lib/sketch/net", TEST(given_delta_clusters_and_doubles_as_the_definition_says),
            TEST(keys_that_no_distance_holds_still_merge), TEST(equal_keys_share_a_cluster_in_every_storage),
-           TEST(automatic_delta_settles_between_the_width_and_the_distance_of_groups), TEST(regrouping_is_rare),
+           TEST(automatic_delta_settles_between_the_width_and_the_distance_of_groups),
+           TEST(delta_goes_into_the_gap_between_groups), TEST(regrouping_is_rare),
            TEST(keys_that_do_not_cluster_end_in_one_cluster_and_say_so),
            TEST(early_delta_is_set_by_the_first_keys_where_they_cluster),
            TEST(the_spread_of_all_keys_is_their_weighted_variance))
