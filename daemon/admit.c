@@ -330,16 +330,7 @@ static void admit_parts(struct gateway *gateway, struct message *message)
 
 void admit(struct gateway *gateway, struct message *message)
 {
-    message->connection =
-        streams_connection(&gateway->streams, zmq_msg_data(&message->identity), zmq_msg_size(&message->identity));
-    if (!message->connection) {
-        struct fault fault;
-        fault_set(&fault, ERR_NO_MEMORY, "a connection");
-        egress_refuse(gateway, &message->identity, &message->header, &fault);
-        message_destroy(message);
-        return;
-    }
-    streams_message_begins(&gateway->streams, message->connection);
+    connections_message_begins(&gateway->streams.connections, message->connection);
     gateway->in_flight++;
     atomic_fetch_add(&gateway->counters.parts, message->n_parts);
     atomic_store(&message->running, 1); /* the gateway's own, so that it cannot finish while parts are still handed over */

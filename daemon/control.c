@@ -60,35 +60,27 @@ static bool same_shape(const struct shape *a, const struct shape *b)
            a->kv_heads == b->kv_heads && a->key_dim == b->key_dim && a->value_dim == b->value_dim && a->element == b->element;
 }
 
-static int take_over(struct stream *stream, const struct control_request *request, struct connection *writer,
-                     struct fault *fault)
+static int take_over(struct gateway *gateway, struct stream *stream, const struct control_request *request,
+                     struct connection *writer, struct fault *fault)
 {
     if (stream->closing)
         return fault_set(fault, ERR_EXISTS, "stream '%s' is being closed", stream->name);
     if (!same_shape(engine_stream_shape(stream->engine_stream), &request->shape))
         return fault_set(fault, ERR_WRONG_SHAPE, "stream '%s' is open with another shape", stream->name);
-    stream_hand_over(stream, writer); /* the old connection is forgotten when its messages have left */
+    streams_hand_over(&gateway->streams, stream, writer); /* the old connection is forgotten when its messages have left */
     return 0;
 }
 
-static void open_stream(struct gateway *gateway, struct message *message, const struct control_request *request)
+static void open_stream(struct gateway *gateway, struct connection *connection, const struct control_request *request)
 {
     struct fault fault = {0};
     struct stream *stream = NULL;
-    struct connection *writer =
-        streams_connection(&gateway->streams, zmq_msg_data(&message->identity), zmq_msg_size(&message->identity));
-    if (!writer) {
-        fault_set(&fault, ERR_NO_MEMORY, "a connection");
-    } else {
-        stream = request->resume ? streams_find_name(&gateway->streams, request->name) : NULL;
-        if (stream) {
-            struct connection *before = stream->writer;
-            if (take_over(stream, request, writer, &fault) == 0 && before != writer)
-                streams_settle(&gateway->streams, before);
-        } else {
-            open_checked(gateway, request, writer, &stream, &fault);
-        }
-    }
+    if (request->resume)
+        stream = streams_find_name(&gateway->streams, request->name);
+    if (stream)
+        take_over(gateway, stream, request, connection, &fault);
+    else
+        open_checked(gateway, request, connection, &stream, &fault);
     struct control_open *answer = fault.err ? NULL : calloc(1, sizeof *answer);
     if (!fault.err && !answer)
         fault_set(&fault, ERR_NO_MEMORY, "the answer");
@@ -100,14 +92,12 @@ static void open_stream(struct gateway *gateway, struct message *message, const 
         for (size_t l = 0; l < answer->n_layers; l++)
             answer->next_token[l] = engine_next_token(stream->engine_stream, (uint32_t)l);
         answer->rules = engine_stream_rules(stream->engine_stream);
-        egress_control(gateway, &message->identity, control_encode_open(request->id, answer));
+        egress_control(gateway, connection, control_encode_open(request->id, answer));
         log_event(gateway->log, LOG_INFO, "stream_opened", LOG_TEXT("stream", stream->name), LOG_COUNT("id", stream->id),
                   LOG_TEXT("profile", engine_stream_profile(stream->engine_stream)));
     } else {
         metric_reasons_add(&gateway->counters.refused, fault.err);
-        egress_control(gateway, &message->identity, control_encode_fault(request->id, "open", &fault));
-        if (writer)
-            streams_settle(&gateway->streams, writer);
+        egress_control(gateway, connection, control_encode_fault(request->id, "open", &fault));
     }
     free(answer);
 }
@@ -115,7 +105,6 @@ static void open_stream(struct gateway *gateway, struct message *message, const 
 void control_finish_close(struct gateway *gateway, struct stream *stream)
 {
     struct engine_stream_state state;
-    struct connection *writer = stream->writer;
     engine_stream_state(stream->engine_stream, &state);
     struct control_close answer = {
         .bytes = state.allocated,
@@ -126,39 +115,37 @@ void control_finish_close(struct gateway *gateway, struct stream *stream)
         uint64_t n = engine_next_token(stream->engine_stream, (uint32_t)l);
         answer.tokens = n > answer.tokens ? n : answer.tokens;
     }
-    egress_control(gateway, &stream->closer, control_encode_close(stream->close_id, &answer));
+    egress_control(gateway, stream->closer, control_encode_close(stream->close_id, &answer));
     log_event(gateway->log, LOG_INFO, "stream_closed", LOG_TEXT("stream", stream->name), LOG_COUNT("tokens", answer.tokens),
               LOG_COUNT("bytes", state.allocated));
     gateway->reserved_bytes -= stream->reserved_bytes;
     streams_remove(&gateway->streams, gateway->engine, &gateway->counters, stream);
     atomic_store(&gateway->counters.streams_open, gateway->streams.n_open);
-    streams_settle(&gateway->streams, writer);
 }
 
-static void close_stream(struct gateway *gateway, struct message *message, const struct control_request *request)
+static void close_stream(struct gateway *gateway, struct connection *connection, const struct control_request *request)
 {
     struct fault fault = {0};
     struct stream *stream = streams_find(&gateway->streams, request->stream);
     if (!stream || stream->closing) {
         fault_set(&fault, ERR_UNKNOWN_STREAM, "stream %llu is not open", (unsigned long long)request->stream);
         metric_reasons_add(&gateway->counters.refused, fault.err);
-        egress_control(gateway, &message->identity, control_encode_fault(request->id, "close", &fault));
+        egress_control(gateway, connection, control_encode_fault(request->id, "close", &fault));
         return;
     }
     stream->closing = true;
     stream->close_id = request->id;
-    zmq_msg_copy(&stream->closer, &message->identity);
+    stream->closer = connection;
+    connection_hold(connection);
     if (!stream->first)
         control_finish_close(gateway, stream);
 }
 
 /* What has arrived of every layer's replies: they are kept no longer. */
-static void confirm(struct gateway *gateway, struct message *message, const struct control_request *request)
+static void confirm(struct gateway *gateway, struct connection *connection, const struct control_request *request)
 {
     struct fault fault = {0};
     struct stream *stream = streams_find(&gateway->streams, request->stream);
-    const struct connection *connection =
-        streams_connection(&gateway->streams, zmq_msg_data(&message->identity), zmq_msg_size(&message->identity));
     size_t n_layers = stream ? engine_stream_shape(stream->engine_stream)->n_layers : 0;
     if (!stream)
         fault_set(&fault, ERR_UNKNOWN_STREAM, "stream %llu is not open", (unsigned long long)request->stream);
@@ -169,16 +156,16 @@ static void confirm(struct gateway *gateway, struct message *message, const stru
                   n_layers);
     if (fault.err) {
         metric_reasons_add(&gateway->counters.refused, fault.err);
-        egress_control(gateway, &message->identity, control_encode_fault(request->id, "confirm", &fault));
+        egress_control(gateway, connection, control_encode_fault(request->id, "confirm", &fault));
         return;
     }
     for (size_t l = 0; l < n_layers; l++)
         credit_confirm(gateway, stream, (uint32_t)l, request->received[l]);
     struct control_confirm answer = {.unconfirmed_bytes = stream->kept_bytes};
-    egress_control(gateway, &message->identity, control_encode_confirm(request->id, &answer));
+    egress_control(gateway, connection, control_encode_confirm(request->id, &answer));
 }
 
-static void hello(struct gateway *gateway, struct message *message, const struct control_request *request)
+static void hello(struct gateway *gateway, struct connection *connection, const struct control_request *request)
 {
     const struct config *config = gateway->config;
     const struct identity *identity = gateway->identity;
@@ -200,22 +187,22 @@ static void hello(struct gateway *gateway, struct message *message, const struct
         for (size_t i = 0; i < config->n_profiles; i++)
             profiles[i] = config->profile[i].name;
         answer->profiles = profiles;
-        egress_control(gateway, &message->identity, control_encode_hello(request->id, answer));
+        egress_control(gateway, connection, control_encode_hello(request->id, answer));
     }
     free(profiles);
     free(answer);
 }
 
-static void status(struct gateway *gateway, struct message *message, const struct control_request *request)
+static void status(struct gateway *gateway, struct connection *connection, const struct control_request *request)
 {
     struct fault fault = {0};
     char *text = telemetry_status(gateway, request->stream, &fault);
-    egress_control(gateway, &message->identity,
+    egress_control(gateway, connection,
                    text ? control_encode_status(request->id, text) : control_encode_fault(request->id, "status", &fault));
     free(text);
 }
 
-static void reload_config(struct gateway *gateway, struct message *message, const struct control_request *request)
+static void reload_config(struct gateway *gateway, struct connection *connection, const struct control_request *request)
 {
     struct fault fault = {0};
     struct control_reload answer;
@@ -224,32 +211,32 @@ static void reload_config(struct gateway *gateway, struct message *message, cons
         metric_reasons_add(&gateway->counters.refused, err);
         log_event(gateway->log, LOG_WARNING, "reload_refused", LOG_ERR("reason", err), LOG_TEXT("detail", fault.text));
     }
-    egress_control(gateway, &message->identity,
+    egress_control(gateway, connection,
                    err ? control_encode_fault(request->id, "reload", &fault) : control_encode_reload(request->id, &answer));
 }
 
-void control_take(struct gateway *gateway, struct message *message)
+void control_take(struct gateway *gateway, struct connection *connection, const void *text, size_t bytes)
 {
     struct fault fault = {0};
     struct control_request *request = calloc(1, sizeof *request);
     if (!request)
         fault_set(&fault, ERR_NO_MEMORY, "a control request");
     else
-        control_decode_request(zmq_msg_data(&message->frame[0]), zmq_msg_size(&message->frame[0]), request, &fault);
+        control_decode_request(text, bytes, request, &fault);
     if (fault.err) {
         metric_reasons_add(&gateway->counters.refused, fault.err);
         log_event(gateway->log, LOG_WARNING, "control_refused", LOG_ERR("reason", fault.err), LOG_TEXT("detail", fault.text));
         const char *op = request ? control_op_name(request->op) : NULL;
-        egress_control(gateway, &message->identity, control_encode_fault(request ? request->id : 0, op, &fault));
+        egress_control(gateway, connection, control_encode_fault(request ? request->id : 0, op, &fault));
         free(request);
         return;
     }
-    static void (*const answer[N_CONTROL])(struct gateway *, struct message *, const struct control_request *) = {
+    static void (*const answer[N_CONTROL])(struct gateway *, struct connection *, const struct control_request *) = {
         [CONTROL_HELLO] = hello,    [CONTROL_OPEN] = open_stream,     [CONTROL_CLOSE] = close_stream,
         [CONTROL_STATUS] = status,  [CONTROL_RELOAD] = reload_config,
 
         [CONTROL_CONFIRM] = confirm};
-    answer[request->op](gateway, message, request);
+    answer[request->op](gateway, connection, request);
     free(request->config);
     free(request);
 }

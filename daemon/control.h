@@ -4,8 +4,8 @@
 
 #include "daemon/gateway.h"
 
-/* Answers the one JSON frame of message; the caller keeps the message. */
-void control_take(struct gateway *gateway, struct message *message);
+/* Answers JSON that came from a connection, which the caller holds. */
+void control_take(struct gateway *gateway, struct connection *connection, const void *text, size_t bytes);
 
 /* The last part of a stream that is closing has left. */
 void control_finish_close(struct gateway *gateway, struct stream *stream);

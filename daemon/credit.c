@@ -26,7 +26,7 @@ void credit_release_reply(struct message *message)
 size_t credit_bytes(const struct gateway *gateway)
 {
     const struct config_limits *limits = &gateway->config->limits;
-    size_t at_work = gateway->streams.n_at_work, share = (size_t)limits->queued_bytes / (at_work ? at_work : 1);
+    size_t at_work = gateway->streams.connections.n_at_work, share = (size_t)limits->queued_bytes / (at_work ? at_work : 1);
     return share < limits->credit_bytes ? share : (size_t)limits->credit_bytes;
 }
 
@@ -38,7 +38,11 @@ int credit_check(const struct gateway *gateway, struct message_part *part, bool 
     size_t under_way = connection->queued_bytes + connection->promised_bytes - own, kept = resent ? 0 : connection->kept_bytes;
     uint64_t limit = gateway->config->limits.queued_bytes;
     int err = 0;
-    if (under_way + kept && under_way + kept + own > credit)
+    if (connection_unread(connection) > credit)
+        err =
+            fault_set(&part->fault, ERR_BUSY, "%zu bytes of replies are not read yet, the credit is %zu (limits.credit_bytes)",
+                      connection_unread(connection), credit);
+    else if (under_way + kept && under_way + kept + own > credit)
         err = fault_set(&part->fault, ERR_BUSY,
                         "%zu bytes on top of %zu under way and %zu of replies not confirmed, the credit is %zu "
                         "(limits.credit_bytes)",

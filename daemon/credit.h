@@ -2,6 +2,7 @@
  *
  *     queued      its messages that wait or run
  *     promised    the replies to them, from admission until they leave
+ *     unread      replies that have left, and that ZeroMQ has not got rid of: by themselves, since most of them are kept as well
  *     kept        replies that have left and are kept for a resend until the producer confirms them
  *
  * Whoever runs past the credit is refused with BUSY and the index to go on at; no reply is ever given up for want of room. What

@@ -12,16 +12,21 @@
 
 /* ------------------------------------------------------------------ sending to one producer */
 
+/* What a producer does not read waits for it in ZeroMQ's memory. New work is refused from its credit on, so that only refusals and
+ * answers to control go beyond; from here on they are dropped. */
+static size_t most_unread(const struct gateway *gateway)
+{
+    return 2 * (size_t)gateway->config->limits.credit_bytes;
+}
+
 /* Sends frames to a connection. A peer that is gone or does not read costs nothing: the reply is dropped and counted; what it
  * said is kept for a resend. */
-static void send_frames(struct gateway *gateway, zmq_msg_t *identity, zmq_msg_t *frame, size_t n)
+static void send_frames(struct gateway *gateway, struct connection *connection, zmq_msg_t *frame, size_t n)
 {
-    zmq_msg_t to;
     size_t bytes = 0;
-    zmq_msg_init(&to);
-    zmq_msg_copy(&to, identity);
-    bool sent = zmq_msg_send(&to, gateway->ingest, ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0;
-    zmq_msg_close(&to);
+    errno = EAGAIN;
+    bool sent = connection_unread(connection) <= most_unread(gateway) &&
+                zmq_send(gateway->ingest, connection->identity, connection->n_identity, ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0;
     for (size_t i = 0; i < n && sent; i++) {
         bytes += zmq_msg_size(&frame[i]);
         sent = zmq_msg_send(&frame[i], gateway->ingest, (i + 1 < n ? ZMQ_SNDMORE : 0) | ZMQ_DONTWAIT) >= 0;
@@ -51,11 +56,12 @@ static void text_frame(zmq_msg_t *frame, char *text)
     }
 }
 
-void egress_control(struct gateway *gateway, zmq_msg_t *identity, char *text)
+void egress_control(struct gateway *gateway, struct connection *connection, char *text)
 {
     zmq_msg_t frame;
-    text_frame(&frame, text);
-    send_frames(gateway, identity, &frame, 1);
+    size_t bytes = text ? strlen(text) : 0;
+    if (connection_text(connection, text, bytes, &frame) == 0)
+        send_frames(gateway, connection, &frame, 1);
 }
 
 /* In KiB, as replies tell it; at least one, since 0 tells nothing. */
@@ -65,7 +71,8 @@ static uint32_t told_credit(const struct gateway *gateway)
     return kib < 1 ? 1 : kib > UINT32_MAX ? UINT32_MAX : (uint32_t)kib;
 }
 
-void egress_refuse(struct gateway *gateway, zmq_msg_t *identity, const struct wire_header *header, const struct fault *fault)
+void egress_refuse(struct gateway *gateway, struct connection *connection, const struct wire_header *header,
+                   const struct fault *fault)
 {
     struct wire_header reply = {.type = WIRE_REPLY,
                                 .layer = header->layer,
@@ -74,11 +81,15 @@ void egress_refuse(struct gateway *gateway, zmq_msg_t *identity, const struct wi
                                 .credit = told_credit(gateway)};
     struct part_fault whole = {.part = UINT32_MAX, .fault = *fault};
     zmq_msg_t frame[2];
-    if (zmq_msg_init_size(&frame[0], wire_encoded_bytes(0)))
+    char *text = control_encode_faults(&whole, 1);
+    size_t bytes = wire_encoded_bytes(0);
+    if (connection_frame(connection, bytes, bytes + (text ? strlen(text) : 0), &frame[0])) {
+        free(text);
         return;
+    }
     wire_encode(&reply, NULL, zmq_msg_data(&frame[0]));
-    text_frame(&frame[1], control_encode_faults(&whole, 1));
-    send_frames(gateway, identity, frame, 2);
+    text_frame(&frame[1], text);
+    send_frames(gateway, connection, frame, 2);
 }
 
 /* ------------------------------------------------------------------ a message's reply */
@@ -186,7 +197,9 @@ static void reply(struct gateway *gateway, struct message *message)
     struct buffer *buffer = compact(message, &n_out, &n_lse);
     char *faults = faults_text(message);
     bool lost = !parts || (n_out + n_lse && !buffer);
-    if (lost || zmq_msg_init_size(&frame[0], wire_encoded_bytes(message->n_parts))) {
+    size_t head = wire_encoded_bytes(message->n_parts),
+           bytes = head + (n_out + n_lse) * sizeof(float) + (faults ? strlen(faults) : 0);
+    if (lost || connection_frame(message->connection, head, bytes, &frame[0])) {
         log_event(gateway->log, LOG_ERROR, "reply_lost", LOG_ERR("reason", ERR_NO_MEMORY));
         goto out;
     }
@@ -213,7 +226,7 @@ static void reply(struct gateway *gateway, struct message *message)
         text_frame(&frame[n++], faults);
         faults = NULL;
     }
-    send_frames(gateway, &message->identity, frame, n);
+    send_frames(gateway, message->connection, frame, n);
 out:
     free(faults);
     buffer_release(buffer);
@@ -324,11 +337,9 @@ static void leave(struct gateway *gateway, struct message *message, struct messa
         if (!stream->first && stream->closing)
             control_finish_close(gateway, stream);
     }
-    struct connection *connection = message->connection;
     credit_release_reply(message);
-    streams_message_ends(&gateway->streams, connection);
+    connections_message_ends(&gateway->streams.connections, message->connection);
     gateway->in_flight--;
-    streams_settle(&gateway->streams, connection);
     message_destroy(message);
 }
 

@@ -9,10 +9,11 @@
 void egress_complete(struct gateway *gateway, struct message *message);
 
 /* A reply without parts: the whole message was refused. */
-void egress_refuse(struct gateway *gateway, zmq_msg_t *identity, const struct wire_header *header, const struct fault *fault);
+void egress_refuse(struct gateway *gateway, struct connection *connection, const struct wire_header *header,
+                   const struct fault *fault);
 
 /* A control reply; frees text. */
-void egress_control(struct gateway *gateway, zmq_msg_t *identity, char *text);
+void egress_control(struct gateway *gateway, struct connection *connection, char *text);
 
 /* Counts who subscribed and who left. */
 void egress_subscriptions(struct gateway *gateway);

@@ -56,6 +56,7 @@ static void set_counters(struct metric_values *v, const struct counters *c)
         {METRIC_TOKENS, &c->tokens},
         {METRIC_QUEUED_BYTES, &c->queued_bytes},
         {METRIC_KEPT_REPLY_BYTES, &c->kept_reply_bytes},
+        {METRIC_REPLIES_DROPPED, &c->replies_dropped},
         {METRIC_OUTPUTS, &c->outputs},
         {METRIC_OUTPUTS_DROPPED, &c->outputs_dropped},
         {METRIC_TELEMETRY, &c->telemetry},

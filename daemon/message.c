@@ -10,7 +10,6 @@ struct message *message_create(size_t n_parts)
     if (!message)
         return NULL;
     message->n_parts = n_parts;
-    zmq_msg_init(&message->identity);
     for (size_t i = 0; i < MESSAGE_FRAMES_MAX; i++)
         zmq_msg_init(&message->frame[i]);
     for (size_t i = 0; i < n_parts; i++)
@@ -22,7 +21,6 @@ void message_destroy(struct message *message)
 {
     if (!message)
         return;
-    zmq_msg_close(&message->identity);
     for (size_t i = 0; i < MESSAGE_FRAMES_MAX; i++)
         zmq_msg_close(&message->frame[i]);
     buffer_release(message->buffer);

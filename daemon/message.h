@@ -29,7 +29,6 @@ struct message_part {
 };
 
 struct message {
-    zmq_msg_t identity; /* of the connection; replies go there */
     zmq_msg_t frame[MESSAGE_FRAMES_MAX];
     size_t n_frames, bytes;
     size_t promised_bytes; /* of its reply, as counted against the connection's credit */

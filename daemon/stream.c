@@ -11,14 +11,6 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct stream *)a)->name, ((const struct stream *)b)->name);
 }
 
-static int by_identity(const void *a, const void *b)
-{
-    const struct connection *x = a, *y = b;
-    if (x->n_identity != y->n_identity)
-        return x->n_identity < y->n_identity ? -1 : 1;
-    return memcmp(x->identity, y->identity, x->n_identity);
-}
-
 static void *found(void *node)
 {
     return node ? *(void **)node : NULL;
@@ -45,11 +37,7 @@ void streams_finish(struct streams *streams, struct engine *engine, struct count
     for (size_t i = 0; streams->slot && i < streams->n_slots; i++)
         if (streams->slot[i])
             streams_remove(streams, engine, counters, streams->slot[i]);
-    while (streams->connections) {
-        struct connection *c = *(struct connection **)streams->connections;
-        tdelete(c, &streams->connections, by_identity);
-        free(c);
-    }
+    connections_finish(&streams->connections);
     free(streams->slot);
     free(streams->generation);
     pthread_mutex_destroy(&streams->lock);
@@ -57,7 +45,6 @@ void streams_finish(struct streams *streams, struct engine *engine, struct count
 
 static void stream_free(struct stream *stream)
 {
-    zmq_msg_close(&stream->closer);
     part_destroy(stream->spare);
     free(stream->replies);
     free(stream->sequence);
@@ -69,7 +56,6 @@ static struct stream *stream_new(const char *name, size_t n_layers)
     struct stream *stream = calloc(1, sizeof *stream);
     if (!stream)
         return NULL;
-    zmq_msg_init(&stream->closer);
     strncpy(stream->name, name, sizeof stream->name - 1);
     stream->replies = calloc(n_layers, sizeof *stream->replies);
     stream->sequence = calloc(n_layers, sizeof *stream->sequence);
@@ -99,7 +85,7 @@ int streams_add(struct streams *streams, const char *name, struct engine_stream 
     stream->id = (uint64_t)++streams->generation[slot] << SLOT_BITS | slot;
     stream->engine_stream = *engine_stream;
     stream->writer = writer;
-    writer->n_streams++;
+    connection_hold(writer);
     *engine_stream = NULL;
     pthread_mutex_lock(&streams->lock);
     streams->slot[slot] = stream;
@@ -125,7 +111,9 @@ void streams_remove(struct streams *streams, struct engine *engine, struct count
             ;
     atomic_fetch_sub(&counters->kept_reply_bytes, stream->kept_bytes);
     stream->writer->kept_bytes -= stream->kept_bytes;
-    stream->writer->n_streams--;
+    connections_release(&streams->connections, stream->writer);
+    if (stream->closer)
+        connections_release(&streams->connections, stream->closer);
     engine_close(engine, &stream->engine_stream);
     stream_free(stream);
 }
@@ -143,6 +131,16 @@ struct stream *streams_find_name(const struct streams *streams, const char *name
     strncpy(key.name, name, sizeof key.name - 1);
     key.name[sizeof key.name - 1] = 0;
     return found(tfind(&key, &streams->by_name, by_name));
+}
+
+void streams_hand_over(struct streams *streams, struct stream *stream, struct connection *writer)
+{
+    struct connection *before = stream->writer;
+    before->kept_bytes -= stream->kept_bytes;
+    writer->kept_bytes += stream->kept_bytes;
+    connection_hold(writer);
+    stream->writer = writer;
+    connections_release(&streams->connections, before);
 }
 
 void stream_line_up(struct stream *stream, struct message_part *part)
@@ -166,52 +164,4 @@ void stream_leave(struct stream *stream, struct message_part *part)
         part->after->before = part->before;
     else
         stream->last = part->before;
-}
-
-/* ------------------------------------------------------------------ connections */
-
-struct connection *streams_connection(struct streams *streams, const void *identity, size_t n)
-{
-    struct connection key = {.n_identity = n};
-    if (n > sizeof key.identity)
-        return NULL;
-    memcpy(key.identity, identity, n);
-    struct connection *connection = found(tfind(&key, &streams->connections, by_identity));
-    if (connection)
-        return connection;
-    connection = malloc(sizeof *connection);
-    if (!connection)
-        return NULL;
-    *connection = key;
-    if (tsearch(connection, &streams->connections, by_identity))
-        return connection;
-    free(connection);
-    return NULL;
-}
-
-void streams_message_begins(struct streams *streams, struct connection *connection)
-{
-    streams->n_at_work += connection->n_messages++ == 0;
-}
-
-void streams_message_ends(struct streams *streams, struct connection *connection)
-{
-    streams->n_at_work -= --connection->n_messages == 0;
-}
-
-void stream_hand_over(struct stream *stream, struct connection *writer)
-{
-    stream->writer->n_streams--;
-    stream->writer->kept_bytes -= stream->kept_bytes;
-    writer->n_streams++;
-    writer->kept_bytes += stream->kept_bytes;
-    stream->writer = writer;
-}
-
-void streams_settle(struct streams *streams, struct connection *connection)
-{
-    if (connection->n_streams || connection->n_messages)
-        return;
-    tdelete(connection, &streams->connections, by_identity);
-    free(connection);
 }

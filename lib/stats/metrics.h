@@ -79,6 +79,8 @@ enum { METRIC_D = METRIC_OF_DAEMON, METRIC_PP = METRIC_OF_POOL | METRIC_OF_PROFI
       "Tasks of heads that wait for a thread.")                                                                      \
     X(KEPT_REPLY_BYTES, "kept_reply_bytes",             GAUGE,     "bytes",    METRIC_D,                       NULL, \
       "Replies kept for resends until the producer confirms them.")                                                  \
+    X(REPLIES_DROPPED,  "replies_dropped_total",        COUNTER,   "messages", METRIC_D,                       NULL, \
+      "Replies that a producer was gone for, or had left too many unread for. What they said of appended tokens is kept.") \
     X(OUTPUTS,          "outputs_published_total",      COUNTER,   "messages", METRIC_D,                       NULL, \
       "Publications on the outputs socket.")                                                                         \
     X(OUTPUTS_DROPPED,  "outputs_dropped_total",        COUNTER,   "messages", METRIC_D,                       NULL, \

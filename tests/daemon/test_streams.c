@@ -41,7 +41,9 @@ static void registry_close(struct registry *r)
 
 static struct connection *connect_as(struct registry *r, const char *identity)
 {
-    return streams_connection(&r->streams, identity, strlen(identity));
+    struct connection *connection = connections_hold(&r->streams.connections, identity, strlen(identity));
+    connection->n_holds--;
+    return connection;
 }
 
 /* Adds a stream; NULL and *err when that is refused. */
@@ -74,7 +76,7 @@ static void streams_are_found_by_number_and_name_until_they_are_removed(void)
     }
     CU_ASSERT_EQUAL(r.streams.n_open, 4);
     CU_ASSERT_EQUAL(r.streams.n_heads, 4 * 2 * 2);
-    CU_ASSERT_EQUAL(writer->n_streams, 4);
+    CU_ASSERT_EQUAL(writer->n_holds, 4);
     add(&r, "s4", writer, &err);
     CU_ASSERT_EQUAL(err, ERR_TOO_LARGE);
     uint64_t old = stream[2]->id;
@@ -105,28 +107,38 @@ static void numbers_stay_within_what_json_holds(void)
     registry_close(&r);
 }
 
-static void a_connection_lives_as_long_as_it_has_streams_or_messages(void)
+static void a_connection_lives_as_long_as_it_is_held_or_has_something_unread(void)
 {
     struct registry r;
     int err;
     registry_open(&r, 4);
-    struct connection *a = connect_as(&r, "a"), *b = streams_connection(&r.streams, "\0b", 2);
+    struct connections *all = &r.streams.connections;
+    struct connection *a = connections_hold(all, "a", 1), *b = connections_hold(all, "\0b", 2);
     CU_ASSERT_PTR_NOT_EQUAL(a, b);
     CU_ASSERT_PTR_EQUAL(connect_as(&r, "a"), a);
-    CU_ASSERT_PTR_EQUAL(streams_connection(&r.streams, "\0b", 2), b);
-    CU_ASSERT_PTR_NULL(streams_connection(&r.streams, "", 300)); /* longer than ZeroMQ has them */
+    CU_ASSERT_PTR_EQUAL(connections_hold(all, "\0b", 2), b);
+    CU_ASSERT_PTR_NULL(connections_hold(all, "", 300)); /* longer than ZeroMQ has them */
     struct stream *stream = add(&r, "x", a, &err);
     CU_ASSERT_EQUAL_FATAL(err, 0);
-    streams_settle(&r.streams, a); /* has a stream */
+    connections_release(all, a); /* has a stream */
     CU_ASSERT_PTR_EQUAL(connect_as(&r, "a"), a);
-    a->n_messages++;
+    connections_message_begins(all, a);
+    CU_ASSERT_EQUAL(all->n_at_work, 1);
     streams_remove(&r.streams, r.engine, r.counters, stream);
-    CU_ASSERT_EQUAL(a->n_streams, 0);
-    streams_settle(&r.streams, a); /* has a message */
-    CU_ASSERT_EQUAL(connect_as(&r, "a")->n_messages, 1);
-    a->n_messages--;
-    streams_settle(&r.streams, a);
-    CU_ASSERT_EQUAL(connect_as(&r, "a")->n_messages, 0); /* a new one */
+    CU_ASSERT_EQUAL(connect_as(&r, "a")->n_messages, 1); /* has a message */
+    zmq_msg_t frame;
+    CU_ASSERT_EQUAL_FATAL(connection_frame(a, 10, 1000, &frame), 0);
+    CU_ASSERT_EQUAL(zmq_msg_size(&frame), 10);
+    connections_message_ends(all, a);
+    CU_ASSERT_EQUAL(all->n_at_work, 0);
+    connections_sweep(all); /* has not read what it was sent */
+    CU_ASSERT_PTR_EQUAL(connect_as(&r, "a"), a);
+    CU_ASSERT_EQUAL(connection_unread(a), 1000);
+    zmq_msg_close(&frame);
+    CU_ASSERT_EQUAL(connection_unread(a), 0);
+    connections_sweep(all);
+    CU_ASSERT_PTR_EQUAL(all->first, b);
+    CU_ASSERT_PTR_NULL(b->after);
     registry_close(&r);
 }
 
@@ -156,5 +168,5 @@ static void parts_leave_the_line_from_any_place(void)
 }
 
 TEST_SUITE("daemon/streams", TEST(streams_are_found_by_number_and_name_until_they_are_removed),
-           TEST(numbers_stay_within_what_json_holds), TEST(a_connection_lives_as_long_as_it_has_streams_or_messages),
+           TEST(numbers_stay_within_what_json_holds), TEST(a_connection_lives_as_long_as_it_is_held_or_has_something_unread),
            TEST(parts_leave_the_line_from_any_place))

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zmq.h>
 
 enum { BOTH = WIRE_APPEND | WIRE_ATTEND, CREDIT = 64 * 1024, EACH = 50 };
 
@@ -188,6 +189,49 @@ static void replies_tell_the_credit(void)
     scene_close(&s);
 }
 
+/* A status takes kilobytes; of two thousand that nobody reads, those beyond twice the credit, and what the system holds, are dropped. */
+static void answers_that_nobody_reads_take_a_bounded_room(void)
+{
+    enum { N = 2000 };
+    struct scene s;
+    if (open_scene(&s)) {
+        struct attnd_client *client = NULL;
+        struct raw deaf = {.context = zmq_ctx_new()};
+        struct raw_reply reply;
+        struct raw_frame ask = {"{\"op\":\"status\",\"id\":1}", 22};
+        int one = 1, linger = 0;
+        double received = 0, dropped = 0;
+        deaf.socket = zmq_socket(deaf.context, ZMQ_DEALER);
+        zmq_setsockopt(deaf.socket, ZMQ_RCVHWM, &one, sizeof one);
+        zmq_setsockopt(deaf.socket, ZMQ_SNDHWM, &linger, sizeof linger);
+        zmq_setsockopt(deaf.socket, ZMQ_LINGER, &linger, sizeof linger);
+        CU_ASSERT_EQUAL_FATAL(zmq_connect(deaf.socket, s.house.ingest), 0);
+        uint64_t stream = raw_open_stream(&deaf, "deaf", &s.shape, "full", false);
+        for (int i = 0; i < N; i++)
+            raw_send(&deaf, &ask, 1);
+        struct raw_message message = {0}; /* taken after all of them */
+        raw_add(&message, stream, &s.tokens, 0, 1, BOTH);
+        raw_send_message(&deaf, &message);
+        CU_ASSERT_EQUAL_FATAL(attnd_connect(&client, s.house.ingest, NULL, NULL), 0);
+        while (!(house_number(client, "daemon.refused_total.busy") > 0))
+            CU_ASSERT_EQUAL(scene_send(&s, SCENE_HELD, 1, WIRE_APPEND, SCENE_HELD), 0); /* others are served */
+        while (raw_receive(&deaf, 1, &reply)) {
+            received++;
+            raw_reply_free(&reply);
+        }
+        dropped = house_number(client, "daemon.replies_dropped_total");
+        CU_ASSERT(dropped > 0);
+        CU_ASSERT_EQUAL(received + dropped, N + 1);
+        raw_send_message(&deaf, &message); /* it reads again */
+        CU_ASSERT(raw_receive(&deaf, 20, &reply));
+        CU_ASSERT_EQUAL(raw_error(&reply), 0);
+        raw_reply_free(&reply);
+        attnd_disconnect(client);
+        raw_close(&deaf);
+    }
+    scene_close(&s);
+}
+
 /* A client that goes through many layers of several streams confirms by itself what the next message of a layer will not. */
 static void the_client_keeps_within_its_credit(void)
 {
@@ -242,4 +286,5 @@ static void the_client_keeps_within_its_credit(void)
 TEST_SUITE("e2e/credit", TEST(what_is_not_confirmed_counts_and_is_never_given_up),
            TEST(a_message_confirms_before_it_is_weighed), TEST(confirm_alone_makes_room), TEST(what_comes_alone_always_passes),
            TEST(who_takes_a_stream_over_takes_its_replies_on), TEST(a_wrong_confirm_is_refused_by_name),
-           TEST(replies_tell_the_credit), TEST(the_client_keeps_within_its_credit))
+           TEST(replies_tell_the_credit), TEST(answers_that_nobody_reads_take_a_bounded_room),
+           TEST(the_client_keeps_within_its_credit))
