@@ -1,6 +1,7 @@
 /* attn bench: what its JSON lines say and that they fit together. Nothing here depends on how fast the machine is. */
 #include "tests/test.h"
 
+#include "cache/cache.h"
 #include "tests/tools/capture.h"
 #include "tools/command.h"
 
@@ -173,6 +174,7 @@ static void only_runs_one_kernel_on_the_instruction_set_asked_for(void)
 static void what_it_does_not_have_is_wrong_usage(void)
 {
     static const char *const wrong[] = {"kernels --only nothing",      "kernels --isa abacus",        "kernels --threads 0",
+                                        "policies --only full",        "policies --stream pigeons",   "policies --tokens 10",
                                         "pipeline --transport pigeon", "pipeline --transport inproc", "nothing"};
     struct lines lines;
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -182,6 +184,65 @@ static void what_it_does_not_have_is_wrong_usage(void)
         CU_ASSERT(strlen(lines.errors) > 0);
         drop(&lines);
     }
+}
+
+/* ------------------------------------------------------------------ policies */
+
+static void every_policy_with_a_budget_has_a_line_and_keeps_to_it(void)
+{
+    struct lines lines;
+    size_t n = 0;
+    bench(&lines, "policies --quick --json");
+    CU_ASSERT_EQUAL(lines.code, COMMAND_DONE);
+    for (size_t p = 0; cache_table[p]; p++)
+        n += cache_table[p]->takes_budget;
+    CU_ASSERT_EQUAL_FATAL(lines.n, n);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *line = lines.line[i];
+        const struct cache_ops *ops = cache_find(text(line, "policy"));
+        CU_ASSERT_PTR_NOT_NULL_FATAL(ops);
+        bool softmax = ops->kinds & 1u << ATTENTION_SOFTMAX;
+        CU_ASSERT_STRING_EQUAL(text(line, "kind"), softmax ? "softmax" : "tensor");
+        CU_ASSERT(number(line, "bytes") > 0 && number(line, "bytes") <= number(line, "budget_bytes"));
+        CU_ASSERT(number(line, "append_seconds_early") > 0 && number(line, "append_seconds_late") > 0);
+        CU_ASSERT(number(line, "attend_seconds_early") > 0 && number(line, "attend_seconds_late") > 0);
+        CU_ASSERT(number(line, "resident_bytes_early") > 0 && number(line, "resident_bytes_late") > 0);
+        double early = number(line, "append_seconds_early") + number(line, "attend_seconds_early");
+        double late = number(line, "append_seconds_late") + number(line, "attend_seconds_late");
+        ASSERT_NEAR(number(line, "late_over_early") * early / late, 1, 1e-6);
+        CU_ASSERT_EQUAL(json_is_null(json_object_get(line, "error_mean")), !softmax);
+        CU_ASSERT_EQUAL(json_object_size(json_object_get(line, "gauges")), ops->n_gauges);
+    }
+    drop(&lines);
+}
+
+/* 16,384 tokens in 335,544 bytes, 640 rows or so. Where there are clusters SubGen has six samples of each: a tenth of noise over
+ * sqrt(6), and a little for queries that tell members of a cluster apart. Where there are none it samples, and says so. */
+static double planted_error(const char *policy, const char *stream, double *spread)
+{
+    struct lines lines;
+    char args[128];
+    double error = INFINITY;
+    snprintf(args, sizeof args, "policies --json --only %s --stream %s --tokens 16384 --budget 335544", policy, stream);
+    bench(&lines, args);
+    CU_ASSERT_EQUAL(lines.code, COMMAND_DONE);
+    if (lines.n == 1) {
+        error = number(lines.line[0], "error_mean");
+        if (spread)
+            *spread = number(json_object_get(lines.line[0], "gauges"), "cluster_spread");
+    }
+    drop(&lines);
+    return error;
+}
+
+static void clusters_make_subgen_good_and_without_them_it_samples_and_says_so(void)
+{
+    double clustered, isotropic;
+    CU_ASSERT(planted_error("subgen", "clustered", &clustered) < 0.05);
+    CU_ASSERT(clustered < 0.05);
+    double error = planted_error("subgen", "isotropic", &isotropic), uniform = planted_error("uniform", "isotropic", NULL);
+    CU_ASSERT(error > uniform / 1.5 && error < uniform * 1.5);
+    CU_ASSERT(isotropic > 0.8);
 }
 
 /* ------------------------------------------------------------------ pipeline */
@@ -224,4 +285,6 @@ static void the_pipeline_is_measured_beside_an_echo_of_as_many_bytes(void)
 
 TEST_SUITE("tools/bench", TEST(every_kernel_has_lines_whose_numbers_fit_together),
            TEST(only_runs_one_kernel_on_the_instruction_set_asked_for), TEST(what_it_does_not_have_is_wrong_usage),
+           TEST(every_policy_with_a_budget_has_a_line_and_keeps_to_it),
+           TEST(clusters_make_subgen_good_and_without_them_it_samples_and_says_so),
            TEST(the_pipeline_is_measured_beside_an_echo_of_as_many_bytes))
