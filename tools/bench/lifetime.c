@@ -98,21 +98,24 @@ static bool ask(struct run *r, const float *q, float *out)
 static int one_token(struct run *r, uint64_t index, size_t window)
 {
     struct planted_token t;
-    float out[PLANTED_DIM];
+    float q[PLANTED_DIM], out[PLANTED_DIM];
+    bool asks = index % LIFETIME_ASK_EVERY == 0;
     planted_token(r->plan->stream, index, attention_streams(r->kind), &t);
+    if (asks || r->cache->ops->observe)
+        planted_query(r->plan->stream, index, q);
     struct token_run run = {.first = index, .n = 1, .key = {t.key[0], t.key[1]}, .value = {t.value[0], t.value[1]}};
     double begin = cpu_seconds();
     int err = r->cache->ops->append(r->cache, &run);
     double appended = cpu_seconds() - begin;
-    if (!err && index % LIFETIME_ASK_EVERY == 0) {
+    if (!err && asks) {
         begin = cpu_seconds();
-        err = ask(r, t.q, out) ? 0 : ERR_NO_MEMORY;
+        err = ask(r, q, out) ? 0 : ERR_NO_MEMORY;
         r->attend[window] += cpu_seconds() - begin;
         r->asked[window]++;
     }
     if (!err && r->cache->ops->observe) {
         begin = cpu_seconds();
-        r->cache->ops->observe(r->cache, &(struct attention_record){.first = index, .n_tokens = 1, .q = t.q});
+        r->cache->ops->observe(r->cache, &(struct attention_record){.first = index, .n_tokens = 1, .q = q});
         appended += cpu_seconds() - begin;
     }
     r->append[window] += appended;
@@ -132,13 +135,12 @@ static struct lifetime_pace pace_of(struct run *r, size_t first, size_t end, uin
 /* The mean relative error of the last queries, which all stand at the end. */
 static int measure_error(struct run *r, double *mean)
 {
-    float out[PLANTED_DIM];
+    float q[PLANTED_DIM], out[PLANTED_DIM];
     *mean = 0;
     for (size_t i = 0; i < LIFETIME_ASKED; i++) {
-        struct planted_token t;
         double off = 0, norm = 0;
-        planted_token(r->plan->stream, r->plan->n_tokens - LIFETIME_ASKED + i, 1, &t);
-        if (!ask(r, t.q, out))
+        planted_query(r->plan->stream, r->plan->n_tokens - LIFETIME_ASKED + i, q);
+        if (!ask(r, q, out))
             return ERR_NO_MEMORY;
         for (size_t c = 0; c < PLANTED_DIM; c++) {
             double full = r->plan->reference[i * PLANTED_DIM + c];

@@ -34,11 +34,15 @@ void planted_init(struct planted *p, uint64_t seed, bool isotropic)
         }
 }
 
+void planted_query(const struct planted *p, uint64_t index, float q[PLANTED_DIM])
+{
+    draw_on_sphere(seed_of(p, QUERIES, 0), index, PLANTED_DIM, q);
+    for (size_t c = 0; c < PLANTED_DIM; c++)
+        q[c] *= QUERY;
+}
+
 void planted_token(const struct planted *p, uint64_t index, size_t n_streams, struct planted_token *out)
 {
-    draw_on_sphere(seed_of(p, QUERIES, 0), index, PLANTED_DIM, out->q);
-    for (size_t c = 0; c < PLANTED_DIM; c++)
-        out->q[c] *= QUERY;
     for (size_t s = 0; s < n_streams; s++) {
         size_t ball = (size_t)(draw_uniform(seed_of(p, BALLS, s), index, 0) * PLANTED_BALLS);
         float noise[PLANTED_DIM];
@@ -81,10 +85,11 @@ bool planted_reference(const struct planted *p, uint64_t n_tokens, size_t n_aske
     struct planted_token t;
     bool goes_on = sums != NULL;
     for (size_t i = 0; goes_on && i < n_asked; i++) {
-        planted_token(p, n_tokens - n_asked + i, 1, &t);
+        float q[PLANTED_DIM];
+        planted_query(p, n_tokens - n_asked + i, q);
         sums[i].max = -INFINITY;
         for (size_t c = 0; c < PLANTED_DIM; c++)
-            sums[i].q[c] = (double)t.q[c];
+            sums[i].q[c] = (double)q[c];
     }
     for (uint64_t index = 0; goes_on && index < n_tokens; index++) {
         planted_token(p, index, 1, &t);

@@ -24,10 +24,11 @@ struct planted {
 void planted_init(struct planted *p, uint64_t seed, bool isotropic);
 
 struct planted_token {
-    float q[PLANTED_DIM], key[2][PLANTED_DIM], value[2][PLANTED_DIM];
+    float key[2][PLANTED_DIM], value[2][PLANTED_DIM];
 };
 /* n_streams: 1, or 2 for tensor attention; the others' rows are left alone. */
 void planted_token(const struct planted *p, uint64_t index, size_t n_streams, struct planted_token *out);
+void planted_query(const struct planted *p, uint64_t index, float q[PLANTED_DIM]);
 
 /* Softmax attention of the queries of the stream's last n_asked tokens to all its n_tokens rows, in float64.
  * out (n_asked, PLANTED_DIM). False when progress, called now and then, says so. */
