@@ -8,7 +8,7 @@
 /* What the block is measured by. */
 struct measure {
     float mean[SHAPE_DIM_MAX];   /* (d,) of the keys */
-    float square[WALK_ROWS_MAX]; /* |y_i|^2, first without the largest exponent */
+    float square[WALK_ROWS_MAX]; /* scale |k^_i|^2 at first, then |y_i|^2 */
     float max, b, largest;       /* largest: R^2 */
 };
 
@@ -59,22 +59,23 @@ static float against_earlier(const struct walk *w, const struct segment *block, 
                              const struct measure *m, const float *sign, size_t i)
 {
     const struct row_format *f = w->format;
-    float query[SHAPE_DIM_MAX], value[SHAPE_DIM_MAX], sum[SHAPE_DIM_MAX], p[WALK_ROWS_MAX + 2 * PANEL];
+    float query[SHAPE_DIM_MAX], value[SHAPE_DIM_MAX], sum[SHAPE_DIM_MAX];
+    float s[WALK_ROWS_MAX + 2 * PANEL], p[WALK_ROWS_MAX];
     const float fresh = 0;
     size_t panel = block->row / PANEL * PANEL, lead = block->row - panel;
     read_centred(w, rows, m, block->row + i, query);
     for (size_t c = 0; c < f->d; c++)
         query[c] *= w->scale;
-    w->kernels->score[f->key_storage->id](query, 1, f->d, block->keys, panel, lead + i, p, WALK_ROWS_MAX + 2 * PANEL);
+    w->kernels->score[f->key_storage->id](query, 1, f->d, block->keys, panel, lead + i, s, WALK_ROWS_MAX + 2 * PANEL);
     float offset = dot(query, m->mean, f->d) + m->max, total = 0;
     for (size_t j = 0; j < i; j++)
-        p[lead + j] -= offset;
-    w->kernels->exponential(p + lead, i, p + lead);
+        s[lead + j] -= offset;
+    w->kernels->exponential(s + lead, i, p);
     for (size_t j = 0; j < i; j++) {
-        p[lead + j] *= sign[j];
-        total += p[lead + j];
+        p[j] *= sign[j];
+        total += p[j];
     }
-    w->kernels->accumulate[f->value_storage->id](p + lead, i, &fresh, 1, block->values, block->row, i, f->e, sum, f->e);
+    w->kernels->accumulate[f->value_storage->id](p, i, &fresh, 1, block->values, block->row, i, f->e, sum, f->e);
     rows_read_values(rows, f, w->kernels, block->row + i, 1, value);
     return dot(value, sum, f->e) + m->b * total;
 }
