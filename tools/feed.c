@@ -42,7 +42,8 @@ static const char HELP[] =
     "with BUSY is counted and sent again; a connection that is lost is made anew, and nothing is applied twice.\n"
     "--verify replays the same batches in process: \"verified\" are the tokens whose outputs have the same bits in every "
     "layer\n"
-    "(by fingerprints of 64 bits); \"error_mean\", \"error_max\" are |out - full| / |full| against full attention in float64, "
+    "(by fingerprints of 64 bits), the warm-up has none; \"error_mean\", \"error_max\" are |out - full| / |full| against full "
+    "attention in float64, "
     "on\n"
     "\"error_tokens\" tokens, as many of the second halves of the streams as take a few seconds.";
 

@@ -140,6 +140,11 @@ static void without_verify_nothing_is_claimed(void)
     /* The warm-up is fed and not measured. */
     ASSERT_NEAR(answer_number(a.json, "tokens_per_second") * answer_number(a.json, "seconds"), 34, 1e-6);
     CU_ASSERT_EQUAL(answer_number(a.json, "acknowledged"), 64);
+    feed(&a, &d,
+         "--synthetic clustered,tokens=64,key_dim=8,heads=2,kv_heads=1 --batch random --warm-up 30 --profile h2o,rows=16 "
+         "--verify");
+    CU_ASSERT_EQUAL(answer_number(a.json, "acknowledged"), 64);
+    CU_ASSERT_EQUAL(answer_number(a.json, "verified"), 34);
     answer_drop(&a);
     daemon_here_stop(&d);
 }

@@ -96,7 +96,7 @@ static int submit(struct local *l, struct flight *flight, size_t i)
     p->stream = stream;
     p->layer = flight->layer;
     p->n_tokens = part->n_tokens;
-    p->flags = PART_APPEND | PART_ATTEND;
+    p->flags = PART_APPEND | (part->flags & WIRE_ATTEND ? PART_ATTEND : PART_OBSERVE);
     p->first_token = engine_next_token(stream, flight->layer);
     p->q = part->q;
     for (size_t k = 0; k < 2; k++) {

@@ -16,7 +16,7 @@
 #include "tools/feed/latency.h"
 #include "tools/feed/load.h"
 
-/* Where outputs go: (n, H, e) of tokens [first, first + n) of a layer of stream number `stream` of the load. */
+/* Where outputs go, those of the warm-up excepted, which has none: (n, H, e) of tokens [first, first + n) of a layer of stream number `stream` of the load. */
 typedef void line_sink(void *context, size_t stream, uint32_t layer, uint64_t first, uint32_t n, const float *out);
 
 struct line_options {

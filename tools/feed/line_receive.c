@@ -35,7 +35,7 @@ static int land_part(struct line *line, const struct flight *f, size_t i, struct
     lane->in_flight--;
     if (err == 0) {
         applied(line, lane, f->first[i] + part->n_tokens);
-        if (line->options->sink)
+        if (line->options->sink && part->out)
             line->options->sink(line->options->sink_context, line_number(line, f->stream[i]), f->layer, f->first[i],
                                 part->n_tokens, part->out);
     } else if (err == ERR_NOT_KEPT) { /* applied, but its outputs are gone */

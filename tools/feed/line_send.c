@@ -16,8 +16,8 @@ static void add_part(struct line *line, struct flight *f, size_t stream, uint64_
     const struct shape *shape = &line->load->shape;
     size_t number = line_number(line, stream), tensors = source_tensors(shape, f->layer);
     struct attnd_part *part = &f->part[f->n];
-    *part = (struct attnd_part){
-        .stream = &line->stream[stream], .n_tokens = (uint32_t)(end - first), .flags = WIRE_APPEND | WIRE_ATTEND};
+    *part = (struct attnd_part){.stream = &line->stream[stream], .n_tokens = (uint32_t)(end - first), .flags = WIRE_APPEND};
+    part->flags |= first < line->load->warm_up ? WIRE_OBSERVE : WIRE_ATTEND;
     part->q = source_at(source, number, f->layer, 0, first);
     for (size_t i = 0; 1 + 2 * i < tensors; i++) {
         part->key[i] = source_at(source, number, f->layer, 1 + 2 * i, first);
@@ -47,17 +47,20 @@ static int make_room(const struct line *line, struct flight *f, struct fault *fa
 {
     size_t numbers = line->load->shape.heads * line->load->shape.value_dim, n = 0;
     for (size_t i = 0; i < f->n; i++)
-        n += f->part[i].n_tokens * numbers;
+        n += f->part[i].flags & WIRE_ATTEND ? f->part[i].n_tokens * numbers : 0;
     if (n > f->n_floats) {
         free(f->out);
         f->out = malloc(n * sizeof *f->out);
         f->n_floats = f->out ? n : 0;
     }
-    if (!f->out)
+    if (!f->out && n)
         return fault_set(fault, ERR_NO_MEMORY, "no memory for the outputs of a message");
     float *at = f->out;
-    for (size_t i = 0; i < f->n; i++, at += f->part[i - 1].n_tokens * numbers)
-        f->part[i].out = at;
+    for (size_t i = 0; i < f->n; i++)
+        if (f->part[i].flags & WIRE_ATTEND) {
+            f->part[i].out = at;
+            at += f->part[i].n_tokens * numbers;
+        }
     return 0;
 }
 

@@ -28,7 +28,7 @@ const struct command_option load_option_table[] = {
     {"--in-flight", "N", OPTION_COUNT, PLACE(in_flight), 1, 65536, false,
      "messages of a connection that may be unanswered, within its credit (32)"},
     {"--warm-up", "N", OPTION_COUNT, PLACE(warm_up), 0, 0x1p40, false,
-     "first tokens of each stream that count for neither rate nor latency (0)"},
+     "first tokens of each stream, appended without asking for outputs, that count for neither rate nor latency (0)"},
     {"--rate", "TOKENS_PER_S", OPTION_NUMBER, PLACE(rate), 1e-3, 1e12, false,
      "of all streams together (as fast as they are answered)"},
     {"--element", "f32|f16|bf16", OPTION_TEXT, PLACE(element), 0, 0, false, "type of the numbers that are sent (f32)"},

@@ -25,7 +25,7 @@ struct load {
     struct shape shape;
     struct source source;
     uint64_t n_tokens; /* of each stream */
-    uint64_t warm_up;  /* the first of them, fed before anything is measured; less than n_tokens */
+    uint64_t warm_up;  /* the first of them, appended without outputs before anything is measured; less than n_tokens */
     size_t n_streams, n_connections, n_parts, in_flight;
     uint64_t batch; /* 0: random */
     uint64_t seed;

@@ -46,7 +46,7 @@ static double work_of(const struct load *load)
 static int choose_runs(struct witness *w)
 {
     const struct load *load = w->load;
-    uint64_t begin = load->n_tokens / 2, half = load->n_tokens - begin;
+    uint64_t begin = load->n_tokens / 2 > load->warm_up ? load->n_tokens / 2 : load->warm_up, half = load->n_tokens - begin;
     double token_bytes = (double)(outputs_of(load) * load->shape.n_layers * sizeof(float));
     double most = fmax(1, fmin(WITNESS_WORK / work_of(load), WITNESS_BYTES / token_bytes));
     w->run_tokens = (size_t)fmin(fmin(RUN_TOKENS, most), (double)half);
