@@ -9,6 +9,7 @@ static const struct command commands[] = {
     {"feed", "feed streams of tokens to a daemon: rate, latency, and whether the answers are right", command_feed},
     {"status", "what the daemon holds and does now", command_status},
     {"top", "watches the daemon live in the terminal", command_top},
+    {"tune", "finds the pools and threads that serve a load best, and writes them as YAML", command_tune},
     {"reload", "makes the daemon take over a configuration while it runs", command_reload},
     {"eval", "memory, time and error of every policy and budget on recorded attention", command_eval},
     {"limits", "the papers' theorems as experiments on the caches", command_limits},

@@ -28,6 +28,7 @@ int command_lm(int argc, char **argv);
 int command_reload(int argc, char **argv);
 int command_status(int argc, char **argv);
 int command_top(int argc, char **argv);
+int command_tune(int argc, char **argv);
 
 /* Runs the row that argv[1] names. who: "attn" or "attn lm". "help", "help NAME" and "--help" list the table or ask the row. */
 int command_dispatch(const char *who, const struct command *commands, size_t n, int argc, char **argv);
