@@ -23,7 +23,7 @@ struct connection {
     size_t queued_bytes, promised_bytes, kept_bytes; /* what credit limits: see daemon/credit.h */
     size_t n_messages;                               /* data messages under way */
     size_t n_holds;
-    uint64_t heard_ns; /* when it was last heard of */
+    uint64_t heard_ns, probed_ns; /* when it was last heard of, and last looked for: see daemon/lease.h */
     struct outbox *outbox;
     struct connection *before, *after; /* all of them */
 };

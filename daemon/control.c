@@ -115,7 +115,8 @@ void control_finish_close(struct gateway *gateway, struct stream *stream)
         uint64_t n = engine_next_token(stream->engine_stream, (uint32_t)l);
         answer.tokens = n > answer.tokens ? n : answer.tokens;
     }
-    egress_control(gateway, stream->closer, control_encode_close(stream->close_id, &answer));
+    if (stream->closer) /* else its lease ran out */
+        egress_control(gateway, stream->closer, control_encode_close(stream->close_id, &answer));
     log_event(gateway->log, LOG_INFO, "stream_closed", LOG_TEXT("stream", stream->name), LOG_COUNT("tokens", answer.tokens),
               LOG_COUNT("bytes", state.allocated));
     gateway->reserved_bytes -= stream->reserved_bytes;
@@ -184,6 +185,7 @@ static void hello(struct gateway *gateway, struct connection *connection, const 
         answer->parts = config->limits.parts;
         answer->tokens_per_message = config->limits.tokens_per_message;
         answer->credit_bytes = config->limits.credit_bytes;
+        answer->lease_seconds = config->limits.lease_seconds;
         for (size_t i = 0; i < config->n_profiles; i++)
             profiles[i] = config->profile[i].name;
         answer->profiles = profiles;

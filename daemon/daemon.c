@@ -4,6 +4,7 @@
 #include "base/runtime.h"
 #include "daemon/gateway.h"
 #include "daemon/http.h"
+#include "daemon/lease.h"
 #include "daemon/reload.h"
 #include "daemon/telemetry.h"
 
@@ -92,6 +93,7 @@ static int open_sockets(struct daemon *d, const struct config *config, struct fa
     set_int(g->ingest, ZMQ_SNDTIMEO, 0);
     set_int(g->ingest, ZMQ_LINGER, LINGER_MS);
     set_int(g->ingest, ZMQ_SNDHWM, REPLIES_MAX);
+    lease_heartbeats(g->ingest, config->limits.lease_seconds);
     void *const publishers[] = {g->outputs, d->telemetry_socket};
     for (size_t i = 0; i < 2; i++) {
         set_int(publishers[i], ZMQ_XPUB_NODROP, 1);

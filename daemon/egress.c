@@ -64,6 +64,21 @@ void egress_control(struct gateway *gateway, struct connection *connection, char
         send_frames(gateway, connection, &frame, 1);
 }
 
+bool egress_probe(struct gateway *gateway, struct connection *connection)
+{
+    uint64_t lease = gateway->config->limits.lease_seconds;
+    char *text = control_encode_lease(lease);
+    size_t bytes = text ? strlen(text) : 0;
+    zmq_msg_t frame;
+    if (connection_unread(connection) > gateway->config->limits.credit_bytes ||
+        connection_text(connection, text, bytes, &frame))
+        return false;
+    bool there = zmq_send(gateway->ingest, connection->identity, connection->n_identity, ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0 &&
+                 zmq_msg_send(&frame, gateway->ingest, ZMQ_DONTWAIT) >= 0;
+    zmq_msg_close(&frame);
+    return there;
+}
+
 /* In KiB, as replies tell it; at least one, since 0 tells nothing. */
 static uint32_t told_credit(const struct gateway *gateway)
 {

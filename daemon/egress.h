@@ -12,6 +12,9 @@ void egress_complete(struct gateway *gateway, struct message *message);
 void egress_refuse(struct gateway *gateway, struct connection *connection, const struct wire_header *header,
                    const struct fault *fault);
 
+/* Whether the connection is there and reads: sends it one line of control, which needs no answer. */
+bool egress_probe(struct gateway *gateway, struct connection *connection);
+
 /* A control reply; frees text. */
 void egress_control(struct gateway *gateway, struct connection *connection, char *text);
 

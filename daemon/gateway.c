@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "daemon/egress.h"
 #include "daemon/ingress.h"
+#include "daemon/lease.h"
 #include "daemon/reload.h"
 
 #include <errno.h>
@@ -82,7 +83,7 @@ static void wait(struct gateway *gateway)
     };
     atomic_store(&gateway->sleeping, true);
     if (!atomic_load(&gateway->any_done) && !atomic_load(&gateway->stopping) && !atomic_load(&gateway->reload_asked))
-        zmq_poll(items, 3, -1);
+        zmq_poll(items, 3, lease_wait_ms(gateway));
     else if (atomic_load(&gateway->stopping) && !atomic_load(&gateway->any_done))
         zmq_poll(items, 3, 10);
     atomic_store(&gateway->sleeping, false);
@@ -101,6 +102,7 @@ void gateway_run(struct gateway *gateway)
         if (stopping && !end)
             end = clock_ns() + REFUSE_NS;
         reload_if_asked(gateway);
+        lease_tick(gateway);
         egress_subscriptions(gateway); /* here and not only when idle: under load it never is */
         bool sent = send_done(gateway), received = receive_some(gateway), idle = !sent && !received;
         if (stopping && !gateway->in_flight && (idle || clock_ns() > end))

@@ -28,6 +28,7 @@ struct gateway {
     size_t in_flight;      /* data messages that have not left */
     size_t queued_bytes;   /* of those */
     size_t reserved_bytes; /* worst case of all caches */
+    uint64_t next_look_ns; /* after leases */
 
     /* Finished messages: pushed by the pools, popped by the gateway. */
     pthread_mutex_t done_lock;

@@ -1,5 +1,6 @@
 #include "daemon/ingress.h"
 
+#include "base/clock.h"
 #include "daemon/admit.h"
 #include "daemon/control.h"
 #include "daemon/egress.h"
@@ -103,6 +104,8 @@ bool ingress_receive(struct gateway *gateway)
     }
     in.connection = connections_hold(connections, zmq_msg_data(&identity), zmq_msg_size(&identity));
     zmq_msg_close(&identity);
+    if (in.connection)
+        in.connection->heard_ns = clock_ns();
     receive_frames(gateway, &in);
     atomic_fetch_add(&gateway->counters.messages, 1);
     atomic_fetch_add(&gateway->counters.received_bytes, in.bytes);

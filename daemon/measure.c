@@ -48,6 +48,7 @@ static void set_counters(struct metric_values *v, const struct counters *c)
         {METRIC_STREAMS, &c->streams_open},
         {METRIC_STREAMS_OPENED, &c->streams_opened},
         {METRIC_STREAMS_FAILED, &c->streams_failed},
+        {METRIC_STREAMS_EXPIRED, &c->streams_expired},
         {METRIC_MESSAGES, &c->messages},
         {METRIC_RECEIVED_BYTES, &c->received_bytes},
         {METRIC_SENT_BYTES, &c->sent_bytes},

@@ -22,6 +22,8 @@
  * Resending: after a timeout, or in a new process, attnd_open with resume takes the stream over and stream->next is the daemon's.
  * Who lacks outputs before that index sets stream->next[layer] back to the first that is missing and sends those tokens again in
  * the same batches: the daemon recognises them, applies nothing twice and answers with the same payload.
+ * Leases: a stream outlives its client by the daemon's lease (attnd_hello()->lease_seconds), within which another may resume it; an
+ * idle client keeps its streams.
  * Threads: a client and its streams belong to one thread at a time. Errors: 0 or negative enum err, with words in *fault. */
 #ifndef ATTND_CLIENT_H
 #define ATTND_CLIENT_H

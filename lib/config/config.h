@@ -35,6 +35,7 @@ struct config_limits {                                                 /* every 
     uint64_t message_bytes, parts, tokens_per_message, streams, heads; /* heads: of all streams together, layers x kv heads */
     uint64_t credit_bytes;                                             /* of one connection: messages, unconfirmed replies */
     uint64_t queued_bytes;                                             /* of all connections */
+    uint64_t lease_seconds;                                            /* of a stream whose producer is gone; 0: for ever */
     uint64_t subscriber_messages;                                      /* high-water mark per subscriber */
     uint64_t memory_bytes;                                             /* of all caches; 0: no limit */
 };

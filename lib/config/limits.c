@@ -15,6 +15,7 @@ static const struct field limits_fields[] = {
     LIMIT(credit_bytes, 4096, 0x1p40, "bytes", "256 MiB",
           "Bytes that one connection may have outstanding: messages that wait or run, and replies not confirmed."),
     LIMIT(queued_bytes, 4096, 0x1p44, "bytes", "1 GiB", "Bytes of all connections' messages that may wait or run."),
+    LIMIT(lease_seconds, 0, 0x1p31, "seconds", "300", "How long a stream stays open whose producer is gone; 0: for ever."),
     LIMIT(subscriber_messages, 1, 0x1p24, "messages", "1000",
           "Messages that may wait for one subscriber before it loses some."),
     LIMIT(memory_bytes, 0, 0x1p50, "bytes", "0", "Bytes of all caches; 0: no limit."),

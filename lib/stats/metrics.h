@@ -59,6 +59,8 @@ enum { METRIC_D = METRIC_OF_DAEMON, METRIC_PP = METRIC_OF_POOL | METRIC_OF_PROFI
       "Streams opened.")                                                                                             \
     X(STREAMS_FAILED,   "streams_failed_total",         COUNTER,   "streams",  METRIC_D,                       NULL, \
       "Streams that failed after their tokens had been taken.")                                                      \
+    X(STREAMS_EXPIRED,  "streams_expired_total",        COUNTER,   "streams",  METRIC_D,                       NULL, \
+      "Streams closed because their producer was gone for longer than their lease.")                                  \
     X(MESSAGES,         "messages_total",               COUNTER,   "messages", METRIC_D,                       NULL, \
       "Data and control messages received.")                                                                         \
     X(RECEIVED_BYTES,   "received_bytes_total",         COUNTER,   "bytes",    METRIC_D,                       NULL, \

@@ -51,7 +51,7 @@ struct control_hello { /* what hello answers */
     char version[32], isa[16], instance[40];
     char outputs[CONTROL_ENDPOINTS_MAX][CONTROL_ENDPOINT_BYTES], telemetry[CONTROL_ENDPOINTS_MAX][CONTROL_ENDPOINT_BYTES];
     size_t n_outputs, n_telemetry;
-    uint64_t message_bytes, parts, tokens_per_message, credit_bytes;
+    uint64_t message_bytes, parts, tokens_per_message, credit_bytes, lease_seconds;
     const char **profiles; /* NULL-terminated names; encode only */
 };
 
@@ -83,6 +83,8 @@ struct control_reload { /* what reload answers */
 char *control_encode_hello(uint64_t id, const struct control_hello *hello);
 char *control_encode_open(uint64_t id, const struct control_open *open);
 char *control_encode_close(uint64_t id, const struct control_close *close);
+/* No answer, but a line that the daemon sends by itself. */
+char *control_encode_lease(uint64_t lease_seconds);
 char *control_encode_confirm(uint64_t id, const struct control_confirm *confirm);
 char *control_encode_status(uint64_t id, const char *status_json); /* status_json: a JSON object */
 char *control_encode_reload(uint64_t id, const struct control_reload *reload);

@@ -46,8 +46,9 @@ char *control_encode_hello(uint64_t id, const struct control_hello *hello)
     for (size_t i = 0; hello->profiles && hello->profiles[i]; i++)
         json_array_append_new(profiles, fields_text(hello->profiles[i]));
     json_t *limits =
-        json_pack("{s:I, s:I, s:I, s:I}", "message_bytes", (json_int_t)hello->message_bytes, "parts", (json_int_t)hello->parts,
-                  "tokens_per_message", (json_int_t)hello->tokens_per_message, "credit_bytes", (json_int_t)hello->credit_bytes);
+        json_pack("{s:I, s:I, s:I, s:I, s:I}", "message_bytes", (json_int_t)hello->message_bytes, "parts",
+                  (json_int_t)hello->parts, "tokens_per_message", (json_int_t)hello->tokens_per_message, "credit_bytes",
+                  (json_int_t)hello->credit_bytes, "lease_seconds", (json_int_t)hello->lease_seconds);
     json_t *body =
         json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "protocol", (json_int_t)hello->protocol, "version",
                   fields_text(hello->version), "isa", fields_text(hello->isa), "instance", fields_text(hello->instance),
@@ -74,6 +75,11 @@ char *control_encode_close(uint64_t id, const struct control_close *close)
                              (json_int_t)close->bytes_full_bf16, "tokens", (json_int_t)close->tokens, "attention_seconds",
                              close->attention_seconds);
     return reply_end(reply_start(id, "close", true), body);
+}
+
+char *control_encode_lease(uint64_t lease_seconds)
+{
+    return fields_dump(json_pack("{s:s, s:I}", "op", "lease", "lease_seconds", (json_int_t)lease_seconds));
 }
 
 char *control_encode_confirm(uint64_t id, const struct control_confirm *confirm)
@@ -265,6 +271,7 @@ int control_decode_hello(const void *text, size_t bytes, uint64_t *id, struct co
         {"parts", FIELD_COUNT, true, offsetof(struct control_hello, parts), 0, INT64_MAX},
         {"tokens_per_message", FIELD_COUNT, true, offsetof(struct control_hello, tokens_per_message), 0, INT64_MAX},
         {"credit_bytes", FIELD_COUNT, true, offsetof(struct control_hello, credit_bytes), 0, INT64_MAX},
+        {"lease_seconds", FIELD_COUNT, false, offsetof(struct control_hello, lease_seconds), 0, INT64_MAX},
     };
     json_t *root;
     struct hello_text hello = {0};

@@ -279,6 +279,8 @@ class Client:
         return True
 
     def _take_answer(self, answer: dict[str, Any]) -> None:
+        if answer.get("op") == "lease":  # the daemon has looked whether this connection lives
+            return
         number = answer.get("id")
         if not isinstance(number, int):
             raise AttndError("malformed", "an answer came without the id of what was asked")
