@@ -130,13 +130,13 @@ static int feed(const struct feed_options *o, const struct load *load)
         err = witness_create(&witness, load, &fault);
     if (!err)
         err = feed_run(result, load, &target, &fault);
-    if (!err && o->verify && !atomic_load(&stop))
-        err = verify_bits(&verdict, &witness, WHO, o->config, result->isa, &stop, &fault);
-    if (!err && o->verify && !atomic_load(&stop))
+    if (!err && o->verify && !command_interrupted())
+        err = verify_bits(&verdict, &witness, WHO, o->config, result->isa, &fault);
+    if (!err && o->verify && !command_interrupted())
         err = verify_errors(&verdict, &witness, &fault);
     int code = COMMAND_DONE;
     if (result && (!err || result->acknowledged > 0))
-        code = (o->json ? print_json : print_text)(result, o->verify && !err && !atomic_load(&stop) ? &verdict : NULL);
+        code = (o->json ? print_json : print_text)(result, o->verify && !err && !command_interrupted() ? &verdict : NULL);
     if (err || command_interrupted())
         code = command_failed(WHO, &fault);
     witness_free(&witness);

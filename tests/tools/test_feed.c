@@ -272,7 +272,7 @@ static void *run_long_feed(void *context)
 {
     struct long_feed *f = context;
     feed(&f->answer, f->daemon,
-         "--synthetic clustered,tokens=300,key_dim=8,heads=2,kv_heads=1,layers=2 --streams 3 --parts 2 --batch random --rate "
+         "--synthetic clustered,tokens=700,key_dim=8,heads=2,kv_heads=1,layers=2 --streams 3 --parts 2 --batch random --rate "
          "1500 "
          "--name long --timeout 0.5 --retry 20 --verify");
     return NULL;
@@ -307,7 +307,7 @@ static void a_stream_that_another_takes_over_is_taken_back(void)
                           .key_dim = 8,
                           .value_dim = 8,
                           .scale = (float)(1 / sqrt(8)),
-                          .expected_tokens = 300};
+                          .expected_tokens = 700};
     daemon_here_start(&d, "");
     f.daemon = &d;
     CU_ASSERT_EQUAL_FATAL(attnd_connect(&client, d.endpoint, NULL, NULL), 0);
@@ -315,7 +315,7 @@ static void a_stream_that_another_takes_over_is_taken_back(void)
     wait_for_tokens(client);
     CU_ASSERT_EQUAL(attnd_open(client, "long-1", &shape, NULL, true, &stream, NULL), 0);
     pthread_join(f.thread, NULL);
-    assert_verified(&f.answer, 900);
+    assert_verified(&f.answer, 2100);
     CU_ASSERT(answer_number(f.answer.json, "reconnects") >= 1);
     CU_ASSERT_PTR_NOT_NULL(strstr(f.answer.errors, "the connection is lost"));
     attnd_forget(&stream);
@@ -339,7 +339,7 @@ static void what_a_daemon_forgot_is_fed_to_the_next(void)
     daemon_stop(d.daemon);
     CU_ASSERT_EQUAL_FATAL(daemon_start(&d.daemon, d.config, NULL, &d.log, &fault), 0);
     pthread_join(f.thread, NULL);
-    assert_verified(&f.answer, 900);
+    assert_verified(&f.answer, 2100);
     CU_ASSERT(answer_number(f.answer.json, "reconnects") >= 1 && answer_number(f.answer.json, "resent") > 0);
     CU_ASSERT_PTR_NOT_NULL(strstr(f.answer.errors, "has lost what it held"));
     answer_drop(&f.answer);

@@ -91,6 +91,7 @@ int line_close(struct line *line, bool keep, struct fault *fault)
             failed = fault_set(
                 &why, ERR_WRONG_INDEX, "stream %.63s-%zu held %llu tokens at its end, and %llu were acknowledged",
                 line->options->prefix, line_number(line, i), (unsigned long long)last.tokens, (unsigned long long)most);
+        keep = keep || failed == ERR_TIMEOUT; /* nobody answers */
         if (failed && !err) {
             err = failed;
             if (fault)
@@ -117,7 +118,7 @@ void line_tokens(const struct line *line, uint64_t *sent, uint64_t *answered)
 
 static bool stopped(const struct line *line)
 {
-    return line->options->stop && atomic_load(line->options->stop);
+    return command_interrupted() || (line->options->stop && atomic_load(line->options->stop));
 }
 
 int line_run(struct line *line, uint64_t limit, double rate, struct fault *fault)
@@ -127,6 +128,8 @@ int line_run(struct line *line, uint64_t limit, double rate, struct fault *fault
     line->rate = rate;
     line->latency = (struct latency){0};
     line->begin = line->end = line->last_heard = line->next_due = clock_seconds();
+    if (rate > 0) /* lines take turns */
+        line->next_due += (double)line->first / (double)line->step / rate;
     for (;;) {
         struct fault why = {0};
         enum line_wait wait = LINE_FOR_NOTHING;

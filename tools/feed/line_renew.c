@@ -55,7 +55,7 @@ int line_renew(struct line *line, struct fault *fault)
     line->landed = line->sent;
     int err;
     while ((err = try_again(line, fault)) && clock_seconds() < deadline &&
-           !(line->options->stop && atomic_load(line->options->stop))) {
+           !(line->options->stop && atomic_load(line->options->stop)) && !command_interrupted()) {
         struct timespec t = {.tv_sec = (time_t)pause, .tv_nsec = (long)(fmod(pause, 1) * 1e9)};
         nanosleep(&t, NULL);
         pause = fmin(2 * pause, pause_most);

@@ -41,19 +41,19 @@ static int replay_stream(struct replay *r, struct carrier *carrier, struct load 
 }
 
 int verify_bits(struct verdict *verdict, const struct witness *witness, const char *who, const char *config, const char *isa,
-                atomic_bool *stop, struct fault *fault)
+                struct fault *fault)
 {
     struct load load = *witness->load;
     struct replay replay = {witness, calloc(load.n_tokens, sizeof *replay.equal)};
     const struct line_options options = {
-        .who = who, .prefix = "replay", .timeout = INFINITY, .sink = compare, .sink_context = &replay, .stop = stop};
+        .who = who, .prefix = "replay", .timeout = INFINITY, .sink = compare, .sink_context = &replay};
     struct carrier *carrier = NULL;
     load.n_parts = 1;
     int err = replay.equal ? 0 : fault_set(fault, ERR_NO_MEMORY, "no memory to verify a stream");
     if (!err)
         err = carrier_local_create(&carrier, config, isa, fault);
     verdict->verified = 0;
-    for (size_t s = 0; s < load.n_streams && !err && !(stop && atomic_load(stop)); s++) {
+    for (size_t s = 0; s < load.n_streams && !err && !command_interrupted(); s++) {
         command_progress("streams verified", s, load.n_streams);
         err = replay_stream(&replay, carrier, &load, &options, s, fault);
         for (uint64_t t = 0; t < load.n_tokens && !err; t++)
@@ -134,7 +134,7 @@ int verify_errors(struct verdict *verdict, const struct witness *w, struct fault
     const struct shape *s = &w->load->shape;
     struct errors errors = {0};
     int err = 0;
-    for (size_t begin = 0, end; begin < w->n_runs && !err; begin = end) {
+    for (size_t begin = 0, end; begin < w->n_runs && !err && !command_interrupted(); begin = end) {
         for (end = begin; end < w->n_runs && w->run[end].stream == w->run[begin].stream;)
             end++;
         for (uint32_t l = 0; l < s->n_layers && !err; l++) {

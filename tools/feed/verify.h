@@ -4,8 +4,6 @@
 
 #include "tools/feed/witness.h"
 
-#include <stdatomic.h>
-
 struct verdict {
     uint64_t verified;            /* tokens whose outputs came, all layers, and have the bits of the same profile in process */
     uint64_t sampled;             /* tokens that were compared with full attention */
@@ -13,9 +11,9 @@ struct verdict {
 };
 
 /* Feeds every stream to an engine in this process, in the same batches. config: YAML of its profiles, NULL: the built-in default; isa: the
- * kernels that gave the answers. stop may be NULL. */
+ * kernels that gave the answers. Ctrl-C ends it early. */
 int verify_bits(struct verdict *verdict, const struct witness *witness, const char *who, const char *config, const char *isa,
-                atomic_bool *stop, struct fault *fault);
+                struct fault *fault);
 
 int verify_errors(struct verdict *verdict, const struct witness *witness, struct fault *fault);
 
