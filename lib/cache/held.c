@@ -38,7 +38,8 @@ int held_plan_make(struct held_plan *plan, const struct row_format *format, cons
     *plan = (struct held_plan){.format = *format, .limit = limit, .sinks = (size_t)policy->sink_tokens};
     plan->capacity = panels_up(limit);
     plan->interval = params->interval ? (size_t)params->interval : default_interval(limit, wish->least_interval);
-    size_t share = (size_t)(wish->recent_share * (double)limit);
+    size_t share = (size_t)(wish->recent_share * (double)limit), most = wish->recent_most + limit / 8;
+    share = wish->recent_most && most < share ? most : share;
     bool given = policy->recent_tokens != UINT64_MAX;
     if (given && policy->recent_tokens > limit)
         return fault_set(fault, ERR_INVALID, "recent_tokens is %llu, but only %zu rows are held",

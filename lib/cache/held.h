@@ -46,7 +46,8 @@ struct held_plan {
 
 /* What a policy asks of its plan. */
 struct held_wish {
-    double recent_share;   /* of the limit, where recent_tokens isn't given */
+    double recent_share;   /* of the limit, where recent_tokens isn't given; and */
+    size_t recent_most;    /* no more than so many and an eighth of the limit; 0: no such bound */
     size_t extra_bytes;    /* pages beside the rows, of all streams */
     size_t n_streams;      /* that share the budget evenly */
     size_t least_interval; /* of the default one */

@@ -15,6 +15,7 @@
     X(keydiff)                                                                                                                 \
     X(expected)                                                                                                                \
     X(balance)                                                                                                                 \
+    X(merge)                                                                                                                   \
     X(subgen)                                                                                                                  \
     X(subgen4)                                                                                                                 \
     X(subgen2)

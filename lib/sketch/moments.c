@@ -69,3 +69,9 @@ void moments_rows(const struct moments *m, size_t c, size_t n, bool central, flo
                 out[b] -= mean[a] * mean[b];
         }
 }
+
+void moments_diagonal(const struct moments *m, float *out)
+{
+    for (size_t c = 0; c < m->d; c++)
+        out[c] = second_at(m, c, c);
+}

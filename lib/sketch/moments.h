@@ -30,4 +30,7 @@ const float *moments_mean(const struct moments *m); /* (d,) */
  * zeros beside it. */
 void moments_rows(const struct moments *m, size_t c, size_t n, bool central, float *out);
 
+/* The diagonal of the second moment, out (d,). */
+void moments_diagonal(const struct moments *m, float *out);
+
 #endif

@@ -2,9 +2,10 @@
  *
  *     p_ij = exp(<q_i, k_j> + w_j) / sum_l exp(<q_i, k_l> + w_l)          (q scaled; w the rows' log weights, or 0)
  *
- * Two passes over the rows: the largest score and the sum first, the probabilities then, so that the room needed does not
- * depend on the number of rows. Bits depend on the rows, the queries and the instruction set alone: tiles are cut at row
- * numbers and added in order. Queries of any number share the passes, QUERIES at a time. */
+ * Up to 4,096 rows are looked at once, their scores held on the stack (150 KB). Of more rows the largest score and the sum come
+ * first, the probabilities then, so that the room needed does not depend on their number. Bits depend on the rows, the queries
+ * and the instruction set alone: tiles are cut at row numbers and added in order. Queries of any number share the looks, eight
+ * at a time. */
 #ifndef ATTND_SKETCH_SCORES_H
 #define ATTND_SKETCH_SCORES_H
 
@@ -18,8 +19,13 @@ struct score_rows {
     size_t n;
 };
 
-/* total[j * stride] += sum_i p_ij, j < rows->n. q (n_q, d). A query whose weights are all -inf adds nothing. */
+/* What is added of the sum over the queries: itself, or its root, by which many queries that give a little count for more than
+ * one that gives much. */
+enum score_power { SCORE_PLAIN, SCORE_ROOT };
+
+/* total[j * stride] += sum_i p_ij, or its root, j < rows->n. q (n_q, d), n_q <= SHAPE_HEADS_MAX. A query whose weights are all
+ * -inf adds nothing. */
 void scores_add(const struct kernels *kernels, const struct score_rows *rows, const float *q, size_t n_q, size_t d,
-                float *total, size_t stride);
+                enum score_power power, float *total, size_t stride);
 
 #endif

@@ -5,50 +5,27 @@
  * Source: Park et al., KeyDiff: Key Similarity-Based KV Cache Eviction, arXiv 2504.15364. Differences: rows are dropped every
  * `interval` tokens in decode as well as in the prompt; sink tokens and recent rows stay. It learns nothing from queries. */
 #include "cache/policies.h"
+#include "cache/ranked/likeness.h"
 #include "cache/ranked/selection.h"
 
-#include <math.h>
-
-enum { TILE = 64, TILE_FLOATS = 8192 };
+enum { TILE_FLOATS = 8 * SHAPE_DIM_MAX };
 
 static const struct key keydiff_keys[] = {HELD_KEY_ROWS, HELD_KEY_INTERVAL};
 
-/* Keys [row, row + n) into keys (n, d), and one over their norms (0 for a key of zeros). */
-static void read_unit(const struct selection *c, size_t row, size_t n, float *keys, float *inverse_norm)
-{
-    size_t d = c->plan.format.d;
-    rows_read_keys(&c->held.rows, &c->plan.format, c->kernels, row, n, keys);
-    for (size_t i = 0; i < n; i++) {
-        float square = 0;
-        for (size_t x = 0; x < d; x++)
-            square += keys[i * d + x] * keys[i * d + x];
-        inverse_norm[i] = square > 0 ? 1 / sqrtf(square) : 0;
-    }
-}
-
-/* The length of m is left out: it changes no order. */
+/* The length of m changes no order. */
 static void keydiff_choose(struct selection *c, uint32_t *gone)
 {
-    size_t d = c->plan.format.d, first = c->plan.sinks, end = first + held_candidates(&c->plan);
-    size_t tile = TILE_FLOATS / d < TILE ? TILE_FLOATS / d : TILE;
-    float keys[TILE_FLOATS], inverse_norm[TILE], mean[SHAPE_DIM_MAX] = {0};
+    size_t d = c->plan.format.d, first = c->plan.sinks, end = first + held_candidates(&c->plan), tile = TILE_FLOATS / d;
+    float keys[TILE_FLOATS], likeness[TILE_FLOATS], mean[SHAPE_DIM_MAX];
     struct lowest lowest;
     lowest_init(&lowest, c->plan.interval);
-    for (size_t row = 0, n; row < c->held.n; row += n) {
-        n = c->held.n - row < tile ? c->held.n - row : tile;
-        read_unit(c, row, n, keys, inverse_norm);
-        for (size_t i = 0; i < n; i++)
-            c->kernels->combine(1, mean, inverse_norm[i], keys + i * d, d);
-    }
+    likeness_mean(&c->held, &c->plan, c->kernels, mean);
     for (size_t row = first, n; row < end; row += n) {
         n = end - row < tile ? end - row : tile;
-        read_unit(c, row, n, keys, inverse_norm);
-        for (size_t i = 0; i < n; i++) {
-            float dot = 0;
-            for (size_t x = 0; x < d; x++)
-                dot += keys[i * d + x] * mean[x];
-            lowest_offer(&lowest, -dot * inverse_norm[i], row + i);
-        }
+        rows_read_keys(&c->held.rows, &c->plan.format, c->kernels, row, n, keys);
+        likeness_of(mean, keys, n, d, likeness);
+        for (size_t i = 0; i < n; i++)
+            lowest_offer(&lowest, -likeness[i], row + i);
     }
     lowest_rows(&lowest, gone);
 }

@@ -5,7 +5,7 @@
 
 void lowest_init(struct lowest *lowest, size_t wanted)
 {
-    assert(wanted <= HELD_INTERVAL_MAX);
+    assert(wanted <= LOWEST_MAX);
     lowest->wanted = wanted;
     lowest->n = 0;
 }

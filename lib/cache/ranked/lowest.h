@@ -5,10 +5,12 @@
 
 #include "cache/held.h"
 
+enum { LOWEST_MAX = 2 * HELD_INTERVAL_MAX };
+
 struct lowest {
-    size_t wanted, n; /* wanted <= HELD_INTERVAL_MAX */
-    float rank[HELD_INTERVAL_MAX];
-    uint32_t row[HELD_INTERVAL_MAX]; /* a heap: the last to go is at 0 */
+    size_t wanted, n; /* wanted <= LOWEST_MAX */
+    float rank[LOWEST_MAX];
+    uint32_t row[LOWEST_MAX]; /* a heap: the last to go is at 0 */
 };
 
 void lowest_init(struct lowest *lowest, size_t wanted);

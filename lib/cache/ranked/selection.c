@@ -168,7 +168,7 @@ void selection_add_scores(struct selection *c, const float *q, size_t n_seen, si
     float *total = selection_sides(c, place);
     struct segment all = rows_segment(&c->held.rows, f, 0, n_seen, 0, 0);
     struct score_rows rows = {f->key_storage, all.keys, all.log_den, n_seen};
-    scores_add(c->kernels, &rows, q, c->group, f->d, total, f->side_bytes / sizeof(float));
+    scores_add(c->kernels, &rows, q, c->group, f->d, SCORE_PLAIN, total, f->side_bytes / sizeof(float));
 }
 
 void selection_lowest(struct selection *c, size_t place, uint32_t *gone)

@@ -21,7 +21,7 @@ static bool is_one_of(const char *word, const char *const *list)
 
 int fake_check_rule(const struct rule *rule, struct setting const **culprit, struct fault *fault)
 {
-    static const char *const policies[] = {"full", "window", "two_cache", NULL};
+    static const char *const policies[] = {"full", "window", "merge", "two_cache", NULL};
     static const char *const keys[] = {
         "window_tokens", "storage", "key_storage", "value_storage", "seed", "sink_tokens", "unmasked", "budget_fraction", NULL};
     static const char *const storages[] = {"f32", "bf16", NULL};

@@ -43,13 +43,13 @@ static void nothing_given_gives_the_built_in_default(void)
     CU_ASSERT_EQUAL(a->limits.queued_bytes, 1u << 30);
     CU_ASSERT_STRING_EQUAL(a->isa, "auto");
     CU_ASSERT_STRING_EQUAL(a->log_level, "info");
-    static const char *const shipped[] = {"full", "bf16", "window", "unmasked", "two-cache"};
-    CU_ASSERT_EQUAL(a->n_profiles, 5);
-    for (size_t i = 0; i < 5; i++)
+    static const char *const shipped[] = {"full", "bf16", "window", "unmasked", "merge", "two-cache"};
+    CU_ASSERT_EQUAL(a->n_profiles, 6);
+    for (size_t i = 0; i < 6; i++)
         CU_ASSERT_STRING_EQUAL(a->profile[i].name, shipped[i]);
 
     b = parse_good("# only a comment\n");
-    CU_ASSERT_EQUAL(b->n_profiles, 5);
+    CU_ASSERT_EQUAL(b->n_profiles, 6);
     CU_ASSERT_STRING_EQUAL(b->ingest.endpoint[0], a->ingest.endpoint[0]);
     config_destroy(a);
     config_destroy(b);
@@ -107,12 +107,12 @@ static void profiles_add_to_the_default_ones_and_replace_by_name(void)
     struct config *c = parse_good("profiles:\n"
                                   "  - name: mine\n    rules: [{policy: full, seed: 7}]\n"
                                   "  - name: window\n    rules:\n      - {attention: tensor, policy: window}\n");
-    CU_ASSERT_EQUAL(c->n_profiles, 6);
+    CU_ASSERT_EQUAL(c->n_profiles, 7);
     CU_ASSERT_STRING_EQUAL(c->profile[2].name, "window");
     CU_ASSERT_EQUAL(c->profile[2].n_rules, 1);
     CU_ASSERT_EQUAL(c->profile[2].rule[0].kinds, 1u << ATTENTION_TENSOR);
-    CU_ASSERT_STRING_EQUAL(c->profile[5].name, "mine");
-    CU_ASSERT_EQUAL(c->profile[5].line, 2);
+    CU_ASSERT_STRING_EQUAL(c->profile[6].name, "mine");
+    CU_ASSERT_EQUAL(c->profile[6].line, 2);
     config_destroy(c);
 }
 

@@ -43,6 +43,9 @@ static void moments_equal_float64(void)
                         worst = fmax(worst, fabs(rows[a * d + b] - want));
                     }
             }
+            moments_diagonal(&m, x);
+            for (size_t c = 0; c < d; c++)
+                worst = fmax(worst, fabs(x[c] - second[c * d + c]));
             ASSERT_NEAR(worst, 0, 3e-5);
             free(m.block);
             free(mean);

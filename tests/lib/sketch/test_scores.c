@@ -47,7 +47,8 @@ static void reference(const float *keys, const float *w, size_t n, const float *
  * relatively; the worst was 2.3e-5. */
 static void probabilities_equal_float64(void)
 {
-    static const size_t sizes[][3] = {{1, 1, 1}, {5, 3, 2}, {16, 8, 4}, {255, 7, 8}, {256, 64, 9}, {257, 17, 1}, {700, 20, 19}};
+    static const size_t sizes[][3] = {{1, 1, 1},    {5, 3, 2},     {16, 8, 4},   {255, 7, 8}, {256, 64, 9},
+                                      {257, 17, 1}, {700, 20, 19}, {4096, 4, 3}, {4097, 4, 9}};
     const struct kernels *kernels[KERNELS_MAX];
     size_t n_kernels = kernels_runnable(kernels);
     double worst = 0;
@@ -63,7 +64,7 @@ static void probabilities_equal_float64(void)
                 double *expected = calloc(n, sizeof *expected);
                 struct score_rows rows = {&storage_table[STORAGE_F32], block, weighted ? w : NULL, n};
                 reference(keys, rows.log_weight, n, q, n_q, d, expected);
-                scores_add(kernels[k], &rows, q, n_q, d, total, 2);
+                scores_add(kernels[k], &rows, q, n_q, d, SCORE_PLAIN, total, 2);
                 for (size_t j = 0; j < n; j++) {
                     double error = fabs(total[2 * j] - expected[j]) / (expected[j] + 1e-30);
                     worst = error > worst ? error : worst;
@@ -88,7 +89,7 @@ static void a_querys_probabilities_sum_to_one(void)
         void *block = block_of(k, (enum storage_id)id, keys, N, D);
         struct score_rows rows = {&storage_table[id], block, NULL, N};
         memset(total, 0, sizeof total);
-        scores_add(k, &rows, q, QUERIES, D, total, 1);
+        scores_add(k, &rows, q, QUERIES, D, SCORE_PLAIN, total, 1);
         double sum = 0;
         for (size_t j = 0; j < N; j++)
             sum += total[j];
@@ -106,8 +107,8 @@ static void nothing_is_added_where_there_are_no_rows_or_no_weight(void)
     void *block = block_of(k, STORAGE_F32, key, 1, 2);
     struct score_rows none = {&storage_table[STORAGE_F32], block, NULL, 0};
     struct score_rows weightless = {&storage_table[STORAGE_F32], block, w, 1};
-    scores_add(k, &none, q, 2, 2, total, 1);
-    scores_add(k, &weightless, q, 2, 2, total, 1);
+    scores_add(k, &none, q, 2, 2, SCORE_PLAIN, total, 1);
+    scores_add(k, &weightless, q, 2, 2, SCORE_PLAIN, total, 1);
     CU_ASSERT_EQUAL(total[0], 5);
     free(block);
 }
@@ -120,9 +121,9 @@ static void queries_do_not_change_each_other(void)
     float *keys = numbers(N * D, 1, 6), *q = numbers(QUERIES * D, 3, 7), together[N] = {0}, alone[N] = {0};
     void *block = block_of(k, STORAGE_BF16, keys, N, D);
     struct score_rows rows = {&storage_table[STORAGE_BF16], block, NULL, N};
-    scores_add(k, &rows, q, QUERIES, D, together, 1);
+    scores_add(k, &rows, q, QUERIES, D, SCORE_PLAIN, together, 1);
     for (size_t i = 0; i < QUERIES; i++)
-        scores_add(k, &rows, q + i * D, 1, D, alone, 1);
+        scores_add(k, &rows, q + i * D, 1, D, SCORE_PLAIN, alone, 1);
     CU_ASSERT_EQUAL(memcmp(together, alone, sizeof alone), 0);
     free(block);
     free(keys);
