@@ -17,7 +17,14 @@
 
 static const char who[] = "attn bench policies";
 
-enum { TOKENS = 1000000, TOKENS_MIN = LIFETIME_WINDOWS * LIFETIME_ASK_EVERY, TOKENS_QUICK = TOKENS_MIN, TOKENS_MAX = 1 << 30, BUDGET = 256 << 10, MACHINE_BYTES = 96 };
+enum {
+    TOKENS = 1000000,
+    TOKENS_MIN = LIFETIME_WINDOWS * LIFETIME_ASK_EVERY,
+    TOKENS_QUICK = TOKENS_MIN,
+    TOKENS_MAX = 1 << 30,
+    BUDGET = 256 << 10,
+    MACHINE_BYTES = 96
+};
 
 struct options {
     const char *only, *stream, *isa;
