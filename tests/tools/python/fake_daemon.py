@@ -21,7 +21,7 @@ class FakeDaemon(threading.Thread):
     """refuse(part): the status to refuse an append with that the index allows, or 0; called in this thread.
 
     hold           requests that are kept before the first is answered (or until nothing more comes)
-    mute           takes requests and does not answer
+    mute           takes requests and does not answer, but for so many of `release`
     answer         frames to reply with instead, once
     applied        (stream, layer): first tokens' q numbers, in the order in which they were appended
     most_bytes     of requests that waited at once
@@ -30,7 +30,7 @@ class FakeDaemon(threading.Thread):
     def __init__(self, refuse=lambda part: 0, hold=1, credit=1 << 20, protocol=1):
         super().__init__(daemon=True)
         self.refuse, self.hold, self.credit, self.protocol = refuse, hold, credit, protocol
-        self.mute, self.answer, self.control_error = False, None, None
+        self.mute, self.release, self.answer, self.control_error = False, 0, None, None
         self.applied, self.most_bytes, self.n_refused, self.confirmed = {}, 0, 0, {}
         self.waiting, self.stop = [], threading.Event()
         self.endpoint = f"inproc://fake-{random.getrandbits(64)}"
@@ -57,7 +57,8 @@ class FakeDaemon(threading.Thread):
                     self.most_bytes = max(self.most_bytes, sum(len(f) for w in self.waiting for f in w[1:]))
                     if len(self.waiting) < self.hold:
                         continue
-            if self.waiting and not self.mute:
+            if self.waiting and (not self.mute or self.release):
+                self.release = max(0, self.release - 1)
                 frames = self.waiting.pop(0)
                 answer, self.answer = self.answer, None
                 self.socket.send_multipart([frames[0]] + (answer or self.data(frames[1], frames[2:])))

@@ -63,6 +63,7 @@ class Flow(unittest.TestCase):
                 self.assertEqual(streams[stream - 1].next[layer], len(held))
                 self.assertEqual(streams[stream - 1].confirmed[layer], len(held))
             self.assertEqual(sum(map(len, daemon.applied.values())), sum(len(p.q) for _, parts in sent for _, p in parts))
+            self.assertEqual((client._bytes, client._n_pending, client._messages), (0, 0, {}))
 
     def test_every_token_goes_once_and_in_order(self):
         with FakeDaemon(hold=5) as daemon:
@@ -117,22 +118,39 @@ class Flow(unittest.TestCase):
             self.assertEqual(daemon.applied[1, 0], list(range(10)))
 
     def test_a_refusal_ends_what_waits_behind_it_too(self):
-        """Token 2 is busy, then refused for good: nothing of what waited behind it may be appended."""
-        said = []
+        """Token 2 is busy, then refused for good: nothing of what came behind it may be appended, whether it was sent already
+        or, where the credit is for one message only, waited here."""
+        for credit, n_refused in ((1 << 20, 1 + 3 + 1 + 3), (150, 2)):
+            said = [14, 12]
+            with FakeDaemon(lambda part: said.pop(0) if part[2] == 2 and said else 0, credit=credit) as daemon:
+                with attnd.connect(daemon.endpoint) as client:
+                    stream = client.open("1", SHAPE)
+                    pending = [stream.send(0, *tokens(first, 1)) for first in range(6)]
+                    self.assertEqual([p.wait()[0].error and p.wait()[0].error.code for p in pending],
+                                     [None, None, "not_finite", "wrong_index", "wrong_index", "wrong_index"])
+                    self.assertEqual((stream.next, daemon.applied[1, 0]), ([2, 0], [0, 1]))
+                    stream.attend(0, *tokens(2, 1))
+                    self.assertEqual((daemon.applied[1, 0], daemon.n_refused), ([0, 1, 2], n_refused))
 
-        def refuse(part):
-            if part[2] == 2:
-                said.append(part)
-                return 14 if len(said) == 1 else 12 if len(said) == 2 else 0
-            return 0
-        with FakeDaemon(refuse) as daemon, attnd.connect(daemon.endpoint) as client:
+    def test_answers_to_what_was_sent_before_a_refusal_do_not_move_the_next_index(self):
+        said = [12]
+        with FakeDaemon(lambda part: said.pop() if said else 0) as daemon, attnd.connect(daemon.endpoint) as client:
             stream = client.open("1", SHAPE)
-            pending = [stream.send(0, *tokens(first, 1)) for first in range(6)]
-            self.assertEqual([p.wait()[0].error and p.wait()[0].error.code for p in pending],
-                             [None, None, "not_finite", "wrong_index", "wrong_index", "wrong_index"])
-            self.assertEqual((stream.next, daemon.applied[1, 0]), ([2, 0], [0, 1]))
-            stream.attend(0, *tokens(2, 1))
-            self.assertEqual(daemon.applied[1, 0], [0, 1, 2])
+            daemon.mute = True
+            refused, behind = stream.send(0, *tokens(0, 2)), stream.send(0, *tokens(2, 2))
+            daemon.release = 1
+            self.assertEqual(refused.wait()[0].error.code, "not_finite")
+            again = stream.send(0, *tokens(0, 3))
+            daemon.mute = False
+            self.assertEqual([p.wait()[0].error and p.wait()[0].error.code for p in (behind, again)], ["wrong_index", None])
+            self.assertEqual(stream.next, [3, 0])
+
+    def test_a_part_is_named_by_its_place_in_the_message_though_it_went_again_alone(self):
+        said = [14, 12]
+        with FakeDaemon(lambda part: said.pop(0) if part[0] == 2 else 0) as daemon, attnd.connect(daemon.endpoint) as client:
+            parts = [attnd.Part(client.open(name, SHAPE), *tokens(0, 1)) for name in "12"]
+            results = client.send(0, parts).wait()
+            self.assertEqual((results[0].error, results[1].error.code, results[1].error.part), (None, "not_finite", 1))
 
     def test_confirmation_follows_the_answers(self):
         with FakeDaemon() as daemon, attnd.connect(daemon.endpoint) as client:
@@ -184,6 +202,18 @@ class Flow(unittest.TestCase):
                 client.send(0, [attnd.Part(new, *tokens(new.next[0], 2)), attnd.Part(again, *tokens(again.next[0], 1))])
             client.drain()
             self.assertEqual((len(daemon.applied[1, 0]), len(daemon.applied[2, 0])), (6, 3))
+
+
+    def test_what_nobody_waits_for_any_more_does_not_go_again(self):
+        with FakeDaemon(lambda part: 14 if part[0] == 1 else 0) as daemon, attnd.connect(daemon.endpoint) as client:
+            daemon.mute = True
+            old, other = client.open("1", SHAPE), client.open("2", SHAPE)
+            sent = client.send(0, [attnd.Part(old, *tokens(0, 2)), attnd.Part(other, *tokens(0, 2))])
+            new = client.open("1", SHAPE, resume=True)
+            daemon.mute = False
+            self.assertEqual([r.error and r.error.code for r in sent.wait()], ["not_owner", None])
+            other.attend(0, *tokens(2, 1))
+            self.assertEqual((daemon.n_refused, client._blocked, new.next), (1, {}, [0, 0]))
 
 
 class Arrays(unittest.TestCase):
@@ -292,10 +322,30 @@ class Garbage(unittest.TestCase):
                     frame[choose.randrange(len(frame))] = choose.randrange(256)
             counted[code_of(wire.decode, bytes(frame[:choose.choice((len(frame), len(frame), 40))]))] += 1
         self.assertTrue(all(n > 10 for n in counted.values()), counted)
+        self.assertEqual(code_of(wire.decode, wire.encode_request(0, 1, [])), "malformed")  # no reply
+        self.assertIsNone(code_of(wire.decode, good))
+        for at in (0, 6, 7, 28, 31):
+            self.assertEqual(code_of(wire.decode, good[:at] + b"\x01" + good[at + 1:]), "malformed")
         for text in (b"", b"[", b"{}", b"\xff", b"[" * 100000, b"1" * 10000):
             self.assertEqual(code_of(wire.decode_faults, text), "malformed")
         for text in (b"[1]", b"[{}]", b'[{"code": 1}]', b"[null]"):
             self.assertEqual(wire.decode_faults(text)[0].code, "malformed")
+
+    def test_a_reply_whose_frames_do_not_add_up_is_malformed(self):
+        entry = struct.pack("<QQQIHH", 1, 0, 2, 2, 3, 0)
+        whole = bytes(2 * HEADS * VALUE_DIM * 4)
+        with FakeDaemon() as daemon, attnd.connect(daemon.endpoint) as client:
+            stream = client.open("1", SHAPE)
+            for n_parts, bits, frames in ((1, 1, [whole + bytes(4)]), (1, 1, [whole[4:]]), (1, 1, [whole[1:]]), (1, 1, []),
+                                          (1, 0, []), (1, 1, [whole, whole]), (1, 3, [whole, bytes(4)]), (2, 1, [whole]),
+                                          (1, 4, [b"1"])):
+                head = struct.pack("<4sBBHIIQII", b"ATND", 1, 2, 0, n_parts, 0, client._id + 1, bits, 0)
+                daemon.answer = [head + n_parts * entry] + frames
+                stream.next[0] = 0
+                self.assertEqual(code_of(stream.attend, 0, *tokens(0, 2)), "malformed")
+            daemon.answer = [struct.pack("<4sBBHIIQII", b"ATND", 1, 2, 0, 1, 0, client._id + 1, 1, 0) + entry, whole]
+            stream.next[0] = 0
+            self.assertEqual(stream.attend(0, *tokens(0, 2)).tobytes(), whole)
 
     def test_a_client_survives_what_it_cannot_read(self):
         """Random replies are reported or passed over, and then the client goes on."""
