@@ -24,7 +24,7 @@ class FakeDaemon(threading.Thread):
     mute           takes requests and does not answer, but for so many of `release`
     answer         frames to reply with instead, once
     applied        (stream, layer): first tokens' q numbers, in the order in which they were appended
-    most_bytes     of requests that waited at once
+    most_bytes     outstanding at once: requests that wait, their answers, and answers not confirmed
     """
 
     def __init__(self, refuse=lambda part: 0, hold=1, credit=1 << 20, protocol=1):
@@ -32,7 +32,7 @@ class FakeDaemon(threading.Thread):
         self.refuse, self.hold, self.credit, self.protocol = refuse, hold, credit, protocol
         self.mute, self.release, self.answer, self.control_error = False, 0, None, None
         self.applied, self.most_bytes, self.n_refused, self.confirmed = {}, 0, 0, {}
-        self.waiting, self.stop = [], threading.Event()
+        self.waiting, self.kept, self.stop = [], {}, threading.Event()
         self.endpoint = f"inproc://fake-{random.getrandbits(64)}"
         self.socket = zmq.Context.instance().socket(zmq.ROUTER)
         self.socket.bind(self.endpoint)
@@ -54,7 +54,9 @@ class FakeDaemon(threading.Thread):
                     self.socket.send_multipart([frames[0], self.control(json.loads(frames[1]))])
                 else:
                     self.waiting.append(frames)
-                    self.most_bytes = max(self.most_bytes, sum(len(f) for w in self.waiting for f in w[1:]))
+                    for part in self.table(frames[1]):
+                        self.receive((part[0], struct.unpack_from("<I", frames[1], 12)[0]), part[2])
+                    self.most_bytes = max(self.most_bytes, self.outstanding())
                     if len(self.waiting) < self.hold:
                         continue
             if self.waiting and (not self.mute or self.release):
@@ -62,6 +64,19 @@ class FakeDaemon(threading.Thread):
                 frames = self.waiting.pop(0)
                 answer, self.answer = self.answer, None
                 self.socket.send_multipart([frames[0]] + (answer or self.data(frames[1], frames[2:])))
+
+    @staticmethod
+    def table(head):
+        return [struct.unpack_from("<QQQIHH", head, at) for at in range(32, len(head), 32)]
+
+    def outstanding(self):
+        asked = [part for frames in self.waiting for part in self.table(frames[1])]
+        answers = sum(4 * part[3] * HEADS * (VALUE_DIM * bool(part[4] & ATTEND) + bool(part[4] & PARTIAL)) for part in asked)
+        return (answers + sum(len(frame) for frames in self.waiting for frame in frames[1:]) +
+                sum(size for kept in self.kept.values() for _, size in kept))
+
+    def receive(self, lane, confirmed):
+        self.kept[lane] = [(end, size) for end, size in self.kept.get(lane, []) if end > confirmed]
 
     def control(self, request):
         answer = {"op": request["op"], "id": request["id"], "ok": self.control_error is None, "novelty": [1]}
@@ -75,6 +90,11 @@ class FakeDaemon(threading.Thread):
             stream = int(request["name"])
             answer.update(stream=stream, seed="1", isa="none", rules="",
                           next_token=[len(self.applied.get((stream, layer), [])) for layer in range(layers)])
+        elif request["op"] == "confirm":
+            for layer, confirmed in enumerate(request["received"]):
+                self.receive((request["stream"], layer), confirmed)
+            answer["unconfirmed_bytes"] = sum(size for lane, kept in self.kept.items() for _, size in kept
+                                              if lane[0] == request["stream"])
         elif request["op"] == "close":
             answer.update(bytes=1, bytes_full_bf16=2, tokens=3, attention_seconds=0.5)
         return json.dumps(answer).encode()
@@ -82,7 +102,7 @@ class FakeDaemon(threading.Thread):
     def data(self, head, tensors):
         magic, version, kind, zero, n_parts, layer, message_id, frames, zero_too = struct.unpack_from("<4sBBHIIQII", head)
         assert (magic, version, kind, zero, frames, zero_too) == (b"ATND", 1, 1, 0, 0, 0) and len(head) == 32 + 32 * n_parts
-        table = [struct.unpack_from("<QQQIHH", head, 32 + 32 * i) for i in range(n_parts)]
+        table = self.table(head)
         asks = [part for part in table if part[4] & (ATTEND | OBSERVE)]
         q = np.frombuffer(tensors[0], "<f4").reshape(-1, HEADS, KEY_DIM) if asks else None
         tokens = sum(part[3] for part in table if part[4] & APPEND)
@@ -107,10 +127,14 @@ class FakeDaemon(threading.Thread):
                 held.extend(rows.tolist())
             answered = n if flags & ATTEND and not code else 0
             lines.append(struct.pack("<QQQIHH", stream, first, len(held), answered, flags, code))
+            if answered and flags & APPEND:
+                size = 4 * n * HEADS * (VALUE_DIM + bool(flags & PARTIAL))
+                self.kept.setdefault((stream, layer), []).append((first + n, size))
             if answered:
                 outs.append(np.repeat(mine[:, :, :1], VALUE_DIM, axis=2).tobytes())
             if answered and flags & PARTIAL:
                 lses.append(np.full((n, HEADS), 7, "<f4").tobytes())
         bits = (1 if outs else 0) | (2 if lses else 0) | (4 if faults else 0)
-        reply = [struct.pack("<4sBBHIIQII", b"ATND", 1, 2, 0, n_parts, layer, message_id, bits, 0) + b"".join(lines)]
+        reply = [struct.pack("<4sBBHIIQII", b"ATND", 1, 2, 0, n_parts, layer, message_id, bits,
+                             self.credit // 1024) + b"".join(lines)]
         return reply + [b"".join(x) for x in (outs, lses) if x] + ([json.dumps(faults).encode()] if faults else [])

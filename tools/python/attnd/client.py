@@ -20,7 +20,7 @@ from .tensors import joined
 class _Message(NamedTuple):
     layer: int
     shares: list[Share]
-    n_bytes: int
+    n_bytes: int  # with those of its answer
 
 
 def connect(endpoint: Optional[str] = None, *, timeout: float = 30.0, max_pending: int = 32,
@@ -53,15 +53,19 @@ class Client:
         self._socket.setsockopt(zmq.RCVHWM, 0)
         self._id = 0
         self._messages: dict[int, _Message] = {}  # sent and not answered, by id
-        self._bytes = 0                           # of these
+        self._bytes = 0                           # of these, with their answers
+        self._kept = 0                            # of answers that came and that the daemon was not told of
+        self._credit = 0                          # bytes of all of these that the daemon allows
         self._n_pending = 0                       # Pendings that are not done
         self._blocked: dict[Lane, None] = {}      # lanes with shares that must go again
         self._received: dict[Stream, None] = {}   # streams with answers since they were last confirmed as a whole
+        self._busy = ""                           # what was said when something had to go again
         self._answers: dict[int, Optional[dict[str, Any]]] = {}  # control requests waited for
         self._subscriptions: list[Subscription] = []
         try:
             self._socket.connect(self.endpoint)
             self.hello = read_hello(self._ask("hello", min(timeout, 5.0), {"version": wire.VERSION}))
+            self._credit = self.hello.limits.credit_bytes
         except BaseException:
             self.close()
             raise
@@ -101,7 +105,6 @@ class Client:
             self._pump_until(lambda: not any(lane.waiting for lane in lanes), None)
         number = stream.number if isinstance(stream, Stream) else stream
         answer = self.ask("close", stream=number)
-        self._received = {other: None for other in self._received if other.number != number}
         self._give_up(number, AttndError("unknown_stream", "the stream was closed"))
         try:
             return Closed(*[answer[field] for field in Closed._fields])
@@ -116,6 +119,14 @@ class Client:
             raise AttndError("malformed", "the answer to status lacks it")
         return status
 
+    def confirm(self, stream: Stream) -> int:
+        """Tells the daemon that answers have come up to stream.confirmed; returns the stream's bytes that it keeps still."""
+        self._kept -= sum(lane.confirm() for lane in stream._lanes)
+        kept = self.ask("confirm", stream=stream.number, received=stream.confirmed).get("unconfirmed_bytes")
+        if not isinstance(kept, int):
+            raise AttndError("malformed", "the answer to confirm lacks unconfirmed_bytes")
+        return kept
+
     # ---- data
 
     def send(self, layer: int, parts: Sequence[Part]) -> Pending:
@@ -126,7 +137,7 @@ class Client:
         """
         shares = [part.stream._share(layer, part) for part in parts]
         n_bytes = self._check(layer, shares)
-        self._pump_until(lambda: self._n_pending < self.max_pending and self._fits(n_bytes), None)
+        self._pump_until(lambda: self._n_pending < self.max_pending and self._makes_room(n_bytes), None)
         pending = Pending(self, len(shares))
         self._n_pending += 1
         go = []
@@ -187,7 +198,7 @@ class Client:
     # ---- messages out
 
     def _check(self, layer: int, shares: list[Share]) -> int:
-        """The message's bytes; raises where the daemon would refuse it as a whole."""
+        """The message's bytes with its answer's; raises where the daemon would refuse it as a whole."""
         limits = self.hello.limits
         n_bytes = wire.HEAD_BYTES + sum(share.n_bytes for share in shares)
         for what, size, limit in (("parts", len(shares), limits.parts), ("bytes", n_bytes, limits.message_bytes),
@@ -197,11 +208,22 @@ class Client:
                 raise AttndError("too_large", f"the message has {size} {what}, the daemon takes {limit}")
         if len({share.lane.stream.kinds[layer] for share in shares}) != 1:
             raise ValueError("a message has at least one part, and all its streams have the same attention at its layer")
-        return n_bytes
+        return n_bytes + sum(share.n_answer_bytes for share in shares)
 
-    def _fits(self, n_bytes: int) -> bool:
-        """Whether so much more is within the credit. What comes alone always is."""
-        return not self._messages or self._bytes + n_bytes <= self.hello.limits.credit_bytes
+    def _makes_room(self, n_bytes: int) -> bool:
+        """Whether so much more is within the credit, if need be after confirming what has come. What comes alone always is."""
+        if self._kept and self._bytes + self._kept + n_bytes > self._credit:
+            self._confirm_all()
+        return not self._messages or self._bytes + self._kept + n_bytes <= self._credit
+
+    def _confirm_all(self) -> None:
+        """Tells what has come of all layers: answers that are not confirmed take up credit."""
+        for stream in self._received:
+            self._id += 1  # nobody waits for the answer
+            request = {"op": "confirm", "id": self._id, "stream": stream.number, "received": stream.confirmed}
+            self._socket.send(json.dumps(request).encode())
+            self._kept -= sum(lane.confirm() for lane in stream._lanes)
+        self._received.clear()
 
     def _transmit(self, layer: int, shares: list[Share]) -> None:
         self._id += 1
@@ -211,11 +233,12 @@ class Client:
             frames.append(joined(queries))
         rows = [share.rows for share in shares if share.rows]
         frames += [joined(arrays) for arrays in zip(*rows)]
-        n_bytes = wire.HEAD_BYTES + sum(share.n_bytes for share in shares)
+        n_bytes = wire.HEAD_BYTES + sum(share.n_bytes + share.n_answer_bytes for share in shares)
         self._messages[self._id] = _Message(layer, shares, n_bytes)
         self._bytes += n_bytes
         for share in shares:
             share.lane.n_under_way += 1
+            self._kept -= share.lane.confirm()
         self._socket.send_multipart(frames, copy=False)
 
     def _send_again(self) -> float:
@@ -229,7 +252,10 @@ class Client:
                 if delay > 0:
                     soonest = min(soonest, delay)
                     continue
-                while lane.waiting and self._fits(wire.HEAD_BYTES + lane.waiting[0].n_bytes):
+                while lane.waiting:
+                    first = lane.waiting[0]
+                    if not self._makes_room(wire.HEAD_BYTES + first.n_bytes + first.n_answer_bytes):
+                        break
                     self._transmit(lane.layer, [lane.waiting.pop(0)])
         return soonest
 
@@ -240,6 +266,9 @@ class Client:
                 share.settle(error=error)
             lane.waiting.clear()
             del self._blocked[lane]
+        for stream in [stream for stream in self._received if stream.number == number]:
+            self._kept -= sum(lane.confirm() for lane in stream._lanes)
+            del self._received[stream]
         for message_id, message in list(self._messages.items()):
             for share in message.shares:
                 if share.lane.stream.number == number:
@@ -260,7 +289,8 @@ class Client:
             again = self._send_again() if self._blocked else float("inf")
             left = deadline - time.monotonic()
             if not self._receive(max(0.0, min(left, again))) and left <= 0:
-                raise Timeout(f"no answer from {self.endpoint} within {timeout:g} s")
+                why = f"; refused for now: {self._busy}" if self._blocked else ""
+                raise Timeout(f"no answer from {self.endpoint} within {timeout:g} s{why}")
 
     def _receive(self, timeout: float) -> bool:
         """Takes in one message; False when none came in time."""
@@ -294,6 +324,7 @@ class Client:
         if message is None:
             return
         self._bytes -= message.n_bytes
+        self._credit = reply.credit_bytes or self._credit
         for share in message.shares:
             share.lane.n_under_way -= 1
         try:
@@ -305,7 +336,7 @@ class Client:
         for index, share in enumerate(message.shares):
             entry = reply.parts[index] if reply.parts else None
             if entry is not None and entry.status == 0:
-                share.lane.applied(share)
+                self._kept += share.lane.applied(share)
                 self._received[share.lane.stream] = None
                 share.settle(outs[index], lses[index])
             else:
@@ -313,18 +344,11 @@ class Client:
                 error = faults.get(index if entry else None) or from_status(status, expected, index)
                 self._refuse(share, status, expected, error)
 
-    def _confirm_all(self) -> None:
-        """Tells what has arrived of all layers: answers that are not confirmed take up credit."""
-        for stream in self._received:
-            self._id += 1  # nobody waits for the answer
-            request = {"op": "confirm", "id": self._id, "stream": stream.number, "received": stream.confirmed}
-            self._socket.send(json.dumps(request).encode())
-        self._received.clear()
-
     def _refuse(self, share: Share, status: int, expected: int, error: AttndError) -> None:
         if share.pending is not None and share.lane.goes_again(share, status):
             self._blocked[share.lane] = None
             if status == wire.BUSY:
+                self._busy = error.sentence
                 self._confirm_all()
             return
         if error.part is not None:

@@ -75,7 +75,8 @@ class Pending:
 
 class Share:
     """One part that was handed in, with its arrays in the element type of the wire."""
-    __slots__ = ("lane", "flags", "n_tokens", "first", "queries", "rows", "n_bytes", "order", "epoch", "pending", "index")
+    __slots__ = ("lane", "flags", "n_tokens", "first", "queries", "rows", "n_bytes", "n_answer_bytes", "order", "epoch",
+                 "pending", "index")
 
     def __init__(self, lane: "Lane", flags: int, n_tokens: int, queries: Optional[Array], rows: list[Array]) -> None:
         self.lane = lane
@@ -84,6 +85,9 @@ class Share:
         self.queries = queries  # (n, H, d)
         self.rows = rows        # k, v or k1, v1, k2, v2: (n, Hkv, d), (n, Hkv, e)
         self.n_bytes = wire.PART_BYTES + sum(array.nbytes for array in rows) + (queries.nbytes if queries is not None else 0)
+        shape = lane.stream.shape
+        numbers = shape.widths()[1] * bool(flags & wire.ATTEND) + bool(flags & wire.PARTIAL)
+        self.n_answer_bytes = 4 * n_tokens * shape.heads * numbers
         self.first = self.order = self.epoch = self.index = 0
         self.pending: Optional[Pending] = None  # who waits for the answer; None: nobody any more
 
@@ -104,12 +108,13 @@ class Share:
 
 class Lane:
     """One layer of one stream: its parts are taken in order."""
-    __slots__ = ("stream", "layer", "n_under_way", "waiting", "retry_at", "_epoch", "_order", "_delay")
+    __slots__ = ("stream", "layer", "n_under_way", "kept_bytes", "waiting", "retry_at", "_epoch", "_order", "_delay")
 
     def __init__(self, stream: "Stream", layer: int) -> None:
         self.stream = stream
         self.layer = layer
         self.n_under_way = 0
+        self.kept_bytes = 0             # of answers that have come, which the daemon keeps until it learns that they did
         self.waiting: list[Share] = []  # to go again, by order
         self.retry_at = 0.0
         self._epoch = 0  # counts final refusals: what was sent before one says nothing about the next index any more
@@ -127,11 +132,20 @@ class Lane:
             return False
         return True
 
-    def applied(self, share: Share) -> None:
+    def applied(self, share: Share) -> int:
+        """Returns the bytes of its answer that the daemon keeps now."""
         self._delay = 0.0
-        if share.flags & wire.APPEND:
-            confirmed = self.stream.confirmed
-            confirmed[self.layer] = max(confirmed[self.layer], share.first + share.n_tokens)
+        if not share.flags & wire.APPEND:
+            return 0
+        confirmed = self.stream.confirmed
+        confirmed[self.layer] = max(confirmed[self.layer], share.first + share.n_tokens)
+        self.kept_bytes += share.n_answer_bytes
+        return share.n_answer_bytes
+
+    def confirm(self) -> int:
+        """The daemon learns what has come. Returns the bytes that it need not keep any more."""
+        n_bytes, self.kept_bytes = self.kept_bytes, 0
+        return n_bytes
 
     def goes_again(self, share: Share, status: int) -> bool:
         """Whether a refused share is kept for another time."""

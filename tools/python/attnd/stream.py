@@ -154,7 +154,7 @@ class Stream:
         """Outputs before `next`, of every layer, are not wanted any more, whether they arrived or not: after a resume, say. The
         daemon keeps them no longer; returns the bytes of the stream that it keeps still."""
         self.confirmed = list(self.next)
-        return int(self.client.ask("confirm", stream=self.number, received=self.confirmed)["unconfirmed_bytes"])
+        return self.client.confirm(self)
 
     def close(self) -> Closed:
         """Closes it in the daemon, once all that is pending is answered, and frees its memory there."""

@@ -36,6 +36,7 @@ class Message(NamedTuple):
     layer: int
     id: int
     frames: int
+    credit_bytes: int  # reply: that the connection may have outstanding; 0: not told
     parts: list[Part]
 
 
@@ -58,7 +59,7 @@ def decode(frame: bytes) -> Message:
     if len(frame) != HEAD_BYTES + n_parts * PART_BYTES:
         raise AttndError("malformed", f"frame 0 has {len(frame)} bytes, which are not {n_parts} parts")
     table = memoryview(frame)[HEAD_BYTES:]
-    return Message(kind, layer, message_id, frames, [Part(*entry) for entry in _PART.iter_unpack(table)])
+    return Message(kind, layer, message_id, frames, credit * 1024, [Part(*entry) for entry in _PART.iter_unpack(table)])
 
 
 def decode_faults(frame: bytes) -> list[AttndError]:
