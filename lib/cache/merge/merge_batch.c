@@ -201,7 +201,7 @@ static void absorb(const struct merge_batch *b, uint32_t row, uint32_t into, flo
     read_value(b, row, x);
     mix_in(value, x, share, f->e);
     const float *log_weight = rows_log_den(rows, f);
-    double weight = share * (log_weight[row] - log(share)) + rest * (log_weight[into] - log(rest));
+    double weight = share * (log_weight[row] - log((double)share)) + rest * (log_weight[into] - log((double)rest));
     rows_write(rows, f, b->metric.kernels, into, 1, key, value);
     rows_weigh(rows, f, into, (float)weight, (float)weight);
     *(float *)rows_side(rows, f, into) += mass_of(b, row);
