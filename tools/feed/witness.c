@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RUN_TOKENS = 16 };
+enum {
+    RUN_TOKENS = 16,
+    EXPONENTIAL = 64, /* multiply-adds that one takes as long as */
+};
 
 uint64_t fingerprint(const float *x, size_t n)
 {
@@ -39,7 +42,7 @@ static double work_of(const struct load *load)
     double n = (double)load->n_tokens, work = 0;
     for (size_t l = 0; l < load->shape.n_layers; l++)
         work += n * (load->shape.kind[l] == ATTENTION_TENSOR ? n : 1);
-    return work * (double)(load->shape.heads * (load->shape.key_dim + load->shape.value_dim));
+    return work * (double)(load->shape.heads * (load->shape.key_dim + load->shape.value_dim + EXPONENTIAL));
 }
 
 /* The second half of each stream in runs; when there are too many, as many of them, evenly apart, as the work allows. */
@@ -49,7 +52,8 @@ static int choose_runs(struct witness *w)
     uint64_t begin = load->n_tokens / 2 > load->warm_up ? load->n_tokens / 2 : load->warm_up, half = load->n_tokens - begin;
     double token_bytes = (double)(outputs_of(load) * load->shape.n_layers * sizeof(float));
     double most = fmax(1, fmin(WITNESS_WORK / work_of(load), WITNESS_BYTES / token_bytes));
-    w->run_tokens = (size_t)fmin(fmin(RUN_TOKENS, most), (double)half);
+    bool everything = (double)half * (double)load->n_streams <= most;
+    w->run_tokens = everything ? half : (size_t)fmin(fmin(RUN_TOKENS, most), (double)half);
     uint64_t per_stream = (half + w->run_tokens - 1) / w->run_tokens, all = per_stream * load->n_streams;
     uint64_t n = (uint64_t)fmin((double)all, most / (double)w->run_tokens);
     w->run = calloc(n, sizeof *w->run);

@@ -1,8 +1,9 @@
-/* Witness: what is remembered of outputs, so that they can be judged afterwards: a fingerprint of 64 bits of each token and layer (equal
- * fingerprints of different bits come once in 2^63), and the outputs themselves of a sample of tokens.
+/* Witness: what is remembered of outputs, so that they can be judged afterwards: a fingerprint of 64 bits of each token and layer
+ * (equal ones of different bits come once in 2^63), and the outputs themselves of a sample of tokens.
  *
- * The sample lies in the second halves of the streams, behind the warm-up, in runs of neighbours, and is as large as WITNESS_WORK allows: full attention in
- * float64 of one token costs H n (d + e) multiply-adds, of tensor attention H n n (d + e).
+ * The sample lies in the second halves of the streams, behind the warm-up, and is as large as WITNESS_WORK allows: all of them, or
+ * runs of up to 16 neighbours, evenly apart. Full attention in float64 of one token costs H n (d + e) multiply-adds and H n
+ * exponentials, of tensor attention n times as much.
  * Threads: lines may note different streams at a time; everything else before or after. */
 #ifndef ATTND_TOOLS_FEED_WITNESS_H
 #define ATTND_TOOLS_FEED_WITNESS_H
