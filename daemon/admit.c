@@ -150,14 +150,14 @@ static int check_index(struct message_part *part, uint64_t next, bool *resent)
 
 static int reserve(struct gateway *gateway, struct message_part *part)
 {
-    uint64_t limit = gateway->config->limits.memory_bytes;
     if (!(part->wire.flags & WIRE_APPEND))
         return 0;
     size_t growth = engine_worst_growth(part->stream->engine_stream, part->message->header.layer, part->wire.n_tokens);
-    if (limit && gateway->reserved_bytes + growth > limit)
+    size_t left = credit_memory_left(gateway);
+    if (growth > left)
         return fault_set(&part->fault, ERR_NO_MEMORY,
-                         "%zu bytes more for stream '%s' on top of %zu, the limit is %llu (limits.memory_bytes)", growth,
-                         part->stream->name, gateway->reserved_bytes, (unsigned long long)limit);
+                         "%zu bytes more for stream '%s', %zu are left of %llu (limits.memory_bytes)", growth,
+                         part->stream->name, left, (unsigned long long)gateway->config->limits.memory_bytes);
     gateway->reserved_bytes += growth;
     part->stream->reserved_bytes += growth;
     return 0;
@@ -246,6 +246,10 @@ static int make_buffer(const struct gateway *gateway, struct message *message, s
     if ((n_out + n_lse) * sizeof(float) > limit) /* few queries of a wide stream can ask for very much */
         return fault_set(fault, ERR_TOO_LARGE, "the reply would have %zu bytes, at most %llu (limits.queued_bytes)",
                          (n_out + n_lse) * sizeof(float), (unsigned long long)limit);
+    size_t left = credit_memory_left(gateway);
+    if ((n_out + n_lse) * sizeof(float) > left)
+        return fault_set(fault, ERR_NO_MEMORY, "the reply would have %zu bytes, %zu are left of %llu (limits.memory_bytes)",
+                         (n_out + n_lse) * sizeof(float), left, (unsigned long long)gateway->config->limits.memory_bytes);
     message->buffer = buffer_create(n_out + n_lse);
     if (!message->buffer)
         return fault_set(fault, ERR_NO_MEMORY, "the outputs of %zu parts", message->n_parts);
@@ -255,12 +259,12 @@ static int make_buffer(const struct gateway *gateway, struct message *message, s
 }
 
 /* Outputs that nobody will write take no room while the refusals wait for their turn to leave. */
-static void drop_buffer(struct message *message)
+static void drop_buffer(struct gateway *gateway, struct message *message)
 {
     for (size_t i = 0; i < message->n_parts; i++)
         if (!message->part[i].fault.err)
             return;
-    credit_release_reply(message);
+    credit_release_reply(gateway, message);
     buffer_release(message->buffer);
     message->buffer = NULL;
 }
@@ -325,7 +329,7 @@ static void admit_parts(struct gateway *gateway, struct message *message)
         if (part->fault.err)
             metric_reasons_add(&gateway->counters.refused, part->fault.err);
     }
-    drop_buffer(message);
+    drop_buffer(gateway, message);
 }
 
 void admit(struct gateway *gateway, struct message *message)

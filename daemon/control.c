@@ -8,21 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What the caches of an empty stream hold already. */
-static int reserve(const struct gateway *gateway, const char *name, const struct engine_stream *stream, size_t *bytes,
-                   struct fault *fault)
-{
-    uint64_t limit = gateway->config->limits.memory_bytes;
-    struct engine_stream_state state;
-    engine_stream_state(stream, &state);
-    *bytes = state.allocated;
-    if (limit && gateway->reserved_bytes + *bytes > limit)
-        return fault_set(fault, ERR_NO_MEMORY,
-                         "%zu bytes for stream '%s' on top of %zu, the limit is %llu (limits.memory_bytes)", *bytes, name,
-                         gateway->reserved_bytes, (unsigned long long)limit);
-    return 0;
-}
-
 static int open_checked(struct gateway *gateway, const struct control_request *request, struct connection *writer,
                         struct stream **out, struct fault *fault)
 {
@@ -39,11 +24,17 @@ static int open_checked(struct gateway *gateway, const struct control_request *r
                          gateway->streams.n_heads, shape->n_layers * shape->kv_heads, (unsigned long long)limits->heads);
     if (gateway->streams.n_open >= limits->streams) /* before memory is taken for it */
         return fault_set(fault, ERR_TOO_LARGE, "%zu streams are open, the limit (limits.streams)", gateway->streams.n_open);
-    int err = engine_open(gateway->engine, shape, request->profile, &engine_stream, fault);
-    if (!err)
-        err = reserve(gateway, request->name, engine_stream, &bytes, fault);
-    if (!err)
+    size_t room = credit_memory_left(gateway);
+    int err = engine_open_within(gateway->engine, shape, request->profile, room, &engine_stream, fault);
+    if (err == ERR_NO_MEMORY && room != SIZE_MAX)
+        fault_set(fault, err, "stream '%s' takes more than the %zu bytes that are left of %llu (limits.memory_bytes)",
+                  request->name, room, (unsigned long long)limits->memory_bytes);
+    if (!err) {
+        struct engine_stream_state state;
+        engine_stream_state(engine_stream, &state);
+        bytes = state.allocated + state.control;
         err = streams_add(&gateway->streams, request->name, &engine_stream, writer, out, fault);
+    }
     engine_close(gateway->engine, &engine_stream); /* still set only when it was not taken */
     if (!err) {
         gateway->reserved_bytes += bytes;

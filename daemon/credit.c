@@ -6,6 +6,7 @@ void credit_take(struct gateway *gateway, struct message *message)
     message->promised_bytes = message->buffer ? message->buffer->n * sizeof(float) : 0;
     connection->queued_bytes += message->bytes;
     connection->promised_bytes += message->promised_bytes;
+    gateway->promised_bytes += message->promised_bytes;
     gateway->queued_bytes += message->bytes;
     atomic_store(&gateway->counters.queued_bytes, gateway->queued_bytes);
 }
@@ -17,10 +18,19 @@ void credit_release_input(struct gateway *gateway, struct message *message)
     atomic_store(&gateway->counters.queued_bytes, gateway->queued_bytes);
 }
 
-void credit_release_reply(struct message *message)
+void credit_release_reply(struct gateway *gateway, struct message *message)
 {
+    gateway->promised_bytes -= message->promised_bytes;
     message->connection->promised_bytes -= message->promised_bytes;
     message->promised_bytes = 0;
+}
+
+size_t credit_memory_left(const struct gateway *gateway)
+{
+    uint64_t limit = gateway->config->limits.memory_bytes;
+    size_t taken = gateway->reserved_bytes + gateway->queued_bytes + gateway->promised_bytes +
+                   (size_t)atomic_load(&gateway->counters.kept_reply_bytes);
+    return !limit ? SIZE_MAX : taken < limit ? (size_t)limit - taken : 0;
 }
 
 size_t credit_bytes(const struct gateway *gateway)

@@ -20,7 +20,10 @@ void credit_take(struct gateway *gateway, struct message *message);
 /* The received numbers are read, or refused. */
 void credit_release_input(struct gateway *gateway, struct message *message);
 /* The reply has left, or there will be none. */
-void credit_release_reply(struct message *message);
+void credit_release_reply(struct gateway *gateway, struct message *message);
+
+/* Bytes that may still be taken under limits.memory_bytes, beside caches, messages, and replies made or kept; SIZE_MAX: no limit. */
+size_t credit_memory_left(const struct gateway *gateway);
 
 /* What a connection may have outstanding now. */
 size_t credit_bytes(const struct gateway *gateway);

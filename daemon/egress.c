@@ -352,7 +352,7 @@ static void leave(struct gateway *gateway, struct message *message, struct messa
         if (!stream->first && stream->closing)
             control_finish_close(gateway, stream);
     }
-    credit_release_reply(message);
+    credit_release_reply(gateway, message);
     connections_message_ends(&gateway->streams.connections, message->connection);
     gateway->in_flight--;
     message_destroy(message);

@@ -27,7 +27,8 @@ struct gateway {
     size_t subscriptions;  /* on outputs */
     size_t in_flight;      /* data messages that have not left */
     size_t queued_bytes;   /* of those */
-    size_t reserved_bytes; /* worst case of all caches */
+    size_t promised_bytes; /* of their replies */
+    size_t reserved_bytes; /* worst case of all caches, and their control */
     uint64_t next_look_ns; /* after leases */
 
     /* Finished messages: pushed by the pools, popped by the gateway. */

@@ -166,6 +166,12 @@ static void unlist(struct engine *engine, struct engine_stream *stream)
 int engine_open(struct engine *engine, const struct shape *shape, const char *profile_text, struct engine_stream **out,
                 struct fault *fault)
 {
+    return engine_open_within(engine, shape, profile_text, SIZE_MAX, out, fault);
+}
+
+int engine_open_within(struct engine *engine, const struct shape *shape, const char *profile_text, size_t room,
+                       struct engine_stream **out, struct fault *fault)
+{
     struct profile_choice choice;
     *out = NULL;
     int err = shape_check(shape, fault);
@@ -180,8 +186,8 @@ int engine_open(struct engine *engine, const struct shape *shape, const char *pr
     err = profile_find(profile, engine->profile, engine->n_profiles, choice.name, fault);
     if (!err) {
         totals = profile_totals(engine, choice.name);
-        err =
-            totals ? stream_create(out, engine, shape, profile, &choice, fault) : fault_set(fault, ERR_NO_MEMORY, "a profile");
+        err = totals ? stream_create(out, engine, shape, profile, &choice, room, fault)
+                     : fault_set(fault, ERR_NO_MEMORY, "a profile");
     }
     free(profile);
     if (err)

@@ -72,6 +72,9 @@ int engine_reload(struct engine *engine, const struct config *config, size_t *n_
 /* A stream's heads under a profile with overrides ("window,budget_fraction=0.125"). Takes no ownership of shape. */
 int engine_open(struct engine *engine, const struct shape *shape, const char *profile, struct engine_stream **out,
                 struct fault *fault);
+/* The same, within so many bytes of caches and control: ERR_NO_MEMORY before more is taken. */
+int engine_open_within(struct engine *engine, const struct shape *shape, const char *profile, size_t room,
+                       struct engine_stream **out, struct fault *fault);
 /* Frees the heads. The stream must be drained (no part in flight). Takes it: *stream becomes NULL. */
 void engine_close(struct engine *engine, struct engine_stream **stream);
 

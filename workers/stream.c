@@ -67,8 +67,8 @@ static float smaller(float a, float b)
     return a < b ? a : b;
 }
 
-/* Fills a layer's groups, heads and limits. index: the policies of its heads. */
-static int build_layer(struct engine_stream *stream, size_t layer, const size_t *index, struct fault *fault)
+/* Fills a layer's groups, heads and limits. index: the policies of its heads. *room: bytes that they may take, less what they do. */
+static int build_layer(struct engine_stream *stream, size_t layer, const size_t *index, size_t *room, struct fault *fault)
 {
     size_t n = stream->shape.kv_heads;
     struct stream_layer *l = &stream->layer[layer];
@@ -91,6 +91,9 @@ static int build_layer(struct engine_stream *stream, size_t layer, const size_t 
         l->key_limit = smaller(l->key_limit, policy->key_storage->max_magnitude);
         l->value_limit = smaller(l->value_limit, policy->value_storage->max_magnitude);
         *head = (struct head){.stream = stream, .layer = (uint32_t)layer, .kv_head = (uint32_t)h};
+        size_t needed = sizeof *head + policy->ops->worst_bytes(policy, &dims, 0);
+        if (needed > *room)
+            return fault_set(fault, ERR_NO_MEMORY, "layer %zu head %zu: %zu bytes, %zu are left", layer, h, needed, *room);
         int err = policy->ops->create(&head->cache, &dims, policy, engine_kernels(stream->engine));
         if (err)
             return fault_set(fault, err, "layer %zu head %zu: its %s cache", layer, h, policy->ops->name);
@@ -105,7 +108,10 @@ static int build_layer(struct engine_stream *stream, size_t layer, const size_t 
             err = ERR_NO_MEMORY;
         if (err)
             return fault_set(fault, err, "layer %zu head %zu: its audit and gauges", layer, h);
-        atomic_fetch_add(&stream->control, sizeof *head + cache_control_bytes(head->cache));
+        size_t control = sizeof *head + cache_control_bytes(head->cache);
+        size_t taken = control + atomic_load(&head->cache->account.allocated);
+        atomic_fetch_add(&stream->control, control);
+        *room -= taken < *room ? taken : *room;
     }
     return 0;
 }
@@ -134,7 +140,7 @@ static int describe(struct engine_stream *stream, const size_t *index, struct fa
 }
 
 int stream_create(struct engine_stream **out, struct engine *engine, const struct shape *shape, const struct profile *profile,
-                  const struct profile_choice *choice, struct fault *fault)
+                  const struct profile_choice *choice, size_t room, struct fault *fault)
 {
     size_t n = shape->n_layers * shape->kv_heads;
     struct engine_stream *stream = calloc(1, sizeof *stream);
@@ -154,7 +160,7 @@ int stream_create(struct engine_stream **out, struct engine *engine, const struc
     if (!err)
         stream->seed = stream->policy[0].seed;
     for (size_t l = 0; l < shape->n_layers && !err; l++)
-        err = build_layer(stream, l, index + l * shape->kv_heads, fault);
+        err = build_layer(stream, l, index + l * shape->kv_heads, &room, fault);
     if (!err)
         err = describe(stream, index, fault);
     free(index);

@@ -50,8 +50,9 @@ struct engine_stream {
     _Atomic(double) seconds_per_token[N_ATTENTION]; /* of one layer, all heads: a moving average */
 };
 
+/* ERR_NO_MEMORY before a head is made that would take the stream beyond `room` bytes. */
 int stream_create(struct engine_stream **out, struct engine *engine, const struct shape *shape, const struct profile *profile,
-                  const struct profile_choice *choice, struct fault *fault);
+                  const struct profile_choice *choice, size_t room, struct fault *fault);
 void stream_destroy(struct engine_stream *stream);
 
 /* Brings every total that covers the head (its stream, pool and profile) up to what its cache and its audit take now. */

@@ -37,7 +37,7 @@ struct config_limits {                                                 /* every 
     uint64_t queued_bytes;                                             /* of all connections */
     uint64_t lease_seconds;                                            /* of a stream whose producer is gone; 0: for ever */
     uint64_t subscriber_messages;                                      /* high-water mark per subscriber */
-    uint64_t memory_bytes;                                             /* of all caches; 0: no limit */
+    uint64_t memory_bytes;                                             /* of caches, messages, kept replies; 0: no limit */
 };
 
 struct config {

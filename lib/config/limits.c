@@ -18,7 +18,7 @@ static const struct field limits_fields[] = {
     LIMIT(lease_seconds, 0, 0x1p31, "seconds", "300", "How long a stream stays open whose producer is gone; 0: for ever."),
     LIMIT(subscriber_messages, 1, 0x1p24, "messages", "1000",
           "Messages that may wait for one subscriber before it loses some."),
-    LIMIT(memory_bytes, 0, 0x1p50, "bytes", "0", "Bytes of all caches; 0: no limit."),
+    LIMIT(memory_bytes, 0, 0x1p50, "bytes", "0", "Bytes of all caches, messages under way and replies kept; 0: no limit."),
 };
 const struct section limits_section = {limits_fields, sizeof limits_fields / sizeof *limits_fields};
 

@@ -252,7 +252,7 @@ static void streams_and_heads_are_limited_and_come_back_when_closed(void)
 /* What the caches could come to is reserved before tokens are taken, what an empty stream holds when it is opened. */
 static void memory_is_limited_before_it_is_taken(void)
 {
-    enum { LIMIT = 200000 };
+    enum { LIMIT = 400000 };
     struct scene s;
     char yaml[64];
     snprintf(yaml, sizeof yaml, "limits: {memory_bytes: %d}\n", LIMIT);
@@ -287,11 +287,49 @@ static void memory_is_limited_before_it_is_taken(void)
         char text[128];
         snprintf(text, sizeof text, "{\"op\":\"close\",\"id\":9,\"stream\":%llu}", (unsigned long long)s.stream);
         CU_ASSERT(raw_ask(&s.raw, text, &closed));
+        message.part[0].n_tokens = SCENE_TOKENS / 4; /* which wait in memory, too */
         raw_send_message(&s.raw, &message);
         CU_ASSERT(raw_receive(&s.raw, 20, &reply));
         CU_ASSERT_EQUAL(raw_error(&reply), 0); /* there is room again */
         raw_reply_free(&reply);
         attnd_disconnect(client);
+    }
+    scene_close(&s);
+}
+
+/* Replies that are kept, and those to come, count as caches do; a stream that alone is too large is refused before it is made. */
+static void kept_replies_and_empty_streams_count_against_memory(void)
+{
+    enum { LIMIT = 1 << 20, EACH = 40 };
+    struct scene s;
+    char yaml[64];
+    snprintf(yaml, sizeof yaml, "limits: {memory_bytes: %d}\n", LIMIT);
+    if (scene_open(&s, yaml, ATTENTION_SOFTMAX, "full")) {
+        struct shape wide = house_shape(1, 0, 64, 1, 2, 64), many = house_shape(1024, 0, 16, 16, 8, 8);
+        struct tokens tokens;
+        struct raw_reply reply;
+        struct raw_message message = {0};
+        tokens_create(&tokens, &wide, 1, 0, 0, 3 * EACH);
+        CU_ASSERT_EQUAL(raw_open_stream(&s.raw, "many", &many, "window,window_tokens=16", false), 0);
+        uint64_t stream = raw_open_stream(&s.raw, "wide", &wide, "full", false);
+        raw_add(&message, stream, &tokens, 0, EACH, WIRE_APPEND | WIRE_ATTEND); /* 640 KiB of outputs */
+        raw_send_message(&s.raw, &message);
+        CU_ASSERT(raw_receive(&s.raw, 20, &reply));
+        CU_ASSERT_EQUAL(raw_error(&reply), 0);
+        raw_reply_free(&reply);
+        message = (struct raw_message){0};
+        raw_add(&message, stream, &tokens, EACH, EACH, WIRE_APPEND | WIRE_ATTEND);
+        raw_send_message(&s.raw, &message);
+        CU_ASSERT(raw_receive(&s.raw, 20, &reply));
+        CU_ASSERT_EQUAL(raw_error(&reply), ERR_NO_MEMORY);
+        CU_ASSERT(strstr(reply.fault[0].fault.text, "limits.memory_bytes") != NULL);
+        raw_reply_free(&reply);
+        message.part[0].position = EACH; /* confirms the first */
+        raw_send_message(&s.raw, &message);
+        CU_ASSERT(raw_receive(&s.raw, 20, &reply));
+        CU_ASSERT_EQUAL(raw_error(&reply), 0);
+        raw_reply_free(&reply);
+        tokens_destroy(&tokens);
     }
     scene_close(&s);
 }
@@ -322,4 +360,5 @@ TEST_SUITE("e2e/limits", TEST(more_than_the_credit_is_busy_and_told_where_to_go_
            TEST(a_busy_connection_does_not_make_others_busy), TEST(more_than_the_daemon_queues_is_busy_whoever_sends_it),
            TEST(a_draining_daemon_refuses_what_comes_and_finishes_what_it_took), TEST(a_daemon_stops_however_much_comes_in),
            TEST(streams_and_heads_are_limited_and_come_back_when_closed), TEST(memory_is_limited_before_it_is_taken),
+           TEST(kept_replies_and_empty_streams_count_against_memory),
            TEST(a_message_whose_reply_would_be_enormous_is_too_large))
