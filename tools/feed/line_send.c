@@ -48,12 +48,14 @@ static int make_room(const struct line *line, struct flight *f, struct fault *fa
     size_t numbers = line->load->shape.heads * line->load->shape.value_dim, n = 0;
     for (size_t i = 0; i < f->n; i++)
         n += f->part[i].flags & WIRE_ATTEND ? f->part[i].n_tokens * numbers : 0;
+    if (n == 0)
+        return 0;
     if (n > f->n_floats) {
         free(f->out);
         f->out = malloc(n * sizeof *f->out);
         f->n_floats = f->out ? n : 0;
     }
-    if (!f->out && n)
+    if (!f->out)
         return fault_set(fault, ERR_NO_MEMORY, "no memory for the outputs of a message");
     float *at = f->out;
     for (size_t i = 0; i < f->n; i++)

@@ -106,7 +106,7 @@ static int take_synthetic(struct load *load, const struct spec *spec, struct fau
 int load_create(struct load *load, const char *who, const struct load_options *options)
 {
     struct fault fault = {0};
-    struct spec spec;
+    struct spec spec = {0};
     *load = (struct load){0};
     int code = read_numbers(load, who, options);
     if (code == COMMAND_GO_ON && options->synthetic)

@@ -3,6 +3,7 @@
 #include "base/coins.h"
 #include "kernels/element.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,11 +20,11 @@ size_t source_numbers(const struct shape *shape, size_t tensor)
 
 uint64_t source_rows_for(const struct shape *shape, uint64_t n_tokens)
 {
-    uint64_t bytes = 0;
+    uint64_t bytes = 0; /* of a token */
     for (uint32_t l = 0; l < shape->n_layers; l++)
         for (size_t t = 0; t < source_tensors(shape, l); t++)
             bytes += source_numbers(shape, t) * element_bytes(shape->element);
-    uint64_t most = SOURCE_BYTES / bytes;
+    uint64_t most = SOURCE_BYTES / (bytes ? bytes : 1);
     return most == 0 ? 1 : most < n_tokens ? most : n_tokens;
 }
 
@@ -31,6 +32,7 @@ uint64_t source_rows_for(const struct shape *shape, uint64_t n_tokens)
 static bool narrow(const float *from, size_t n, enum element element, void *to)
 {
     bool finite = true;
+    assert(to);
     for (size_t i = 0; i < n; i++) {
         if (element == ELEMENT_F32) {
             ((float *)to)[i] = from[i];
@@ -68,7 +70,7 @@ int source_from_synthetic(struct source *s, const struct shape *shape, const str
     for (size_t t = 0; t < 3; t++)
         widest = source_numbers(shape, t) > widest ? source_numbers(shape, t) : widest;
     *s = (struct source){.shape = shape, .n_rows = synthetic->period, .tail = run, .seed = synthetic->seed};
-    float *numbers = malloc(widest * sizeof *numbers);
+    float *numbers = malloc((widest + 1) * sizeof *numbers);
     int err = numbers ? make_room(s, fault) : fault_set(fault, ERR_NO_MEMORY, "no memory for a token");
     for (uint32_t l = 0; !err && l < shape->n_layers; l++)
         for (size_t t = 0; t < source_tensors(shape, l); t++)

@@ -143,7 +143,8 @@ int verify_errors(struct verdict *verdict, const struct witness *w, struct fault
         }
     }
     command_progress("", 1, 1);
-    verdict->sampled = errors.n / (s->n_layers * s->heads);
+    size_t per_token = s->n_layers * s->heads;
+    verdict->sampled = per_token ? errors.n / per_token : 0;
     verdict->error_mean = errors.n ? errors.sum / (double)errors.n : NAN;
     verdict->error_max = errors.n ? errors.max : NAN;
     return err;

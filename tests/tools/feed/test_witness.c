@@ -27,13 +27,18 @@ static void fingerprints_see_every_bit_and_the_order(void)
     CU_ASSERT_EQUAL(fingerprint(x, N_FLOATS), fingerprint(x, N_FLOATS));
 }
 
+static uint64_t code_of(size_t stream, uint32_t layer, uint64_t token)
+{
+    return (stream * 10 + layer) * 10000 + token;
+}
+
 /* Outputs that tell where they belong. */
 static void note(struct witness *w, size_t stream, uint32_t layer, uint64_t first, uint32_t n)
 {
     size_t width = w->load->shape.heads * w->load->shape.value_dim;
     float *out = support_array(n * width, sizeof *out);
     for (size_t i = 0; i < n * width; i++)
-        out[i] = (float)((stream * 10 + layer) * 10000 + (first + i / width));
+        out[i] = (float)code_of(stream, layer, first + i / width);
     witness_note(w, stream, layer, first, n, out);
     free(out);
 }
@@ -62,7 +67,7 @@ static void the_sample_is_of_second_halves_and_kept(void)
                 if (t >= 63 && t < 72)
                     CU_ASSERT_PTR_NULL(kept);
                 if (kept)
-                    CU_ASSERT(kept[0] == (float)((w.run[i].stream * 10 + l) * 10000 + t) && kept[7] == kept[0]);
+                    CU_ASSERT(kept[0] == (float)code_of(w.run[i].stream, l, t) && kept[7] == kept[0]);
             }
         }
     CU_ASSERT_EQUAL(sampled, 3 * 51); /* so few tokens are all compared */
