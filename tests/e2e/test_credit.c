@@ -248,7 +248,7 @@ static void the_client_keeps_within_its_credit(void)
         uint64_t ticket[DEPTH];
         CU_ASSERT_EQUAL_FATAL(attnd_connect(&client, house.ingest, NULL, NULL), 0);
         for (int i = 0; i < STREAMS; i++) {
-            char name[8];
+            char name[16];
             snprintf(name, sizeof name, "s%d", i);
             CU_ASSERT_EQUAL_FATAL(attnd_open(client, name, &shape, "full", false, &stream[i], NULL), 0);
         }
