@@ -13,6 +13,9 @@
 /* Messages received in a row before finished ones get their turn. */
 enum { RECEIVE_BURST = 64 };
 
+/* How long a subscription may go unseen. */
+enum { SUBSCRIPTIONS_NS = 1000000 };
+
 /* How long a drained daemon goes on refusing what comes in, rather than leaving it without an answer. */
 enum { REFUSE_NS = 200000000 };
 
@@ -87,11 +90,23 @@ static void wait(struct gateway *gateway)
     else if (atomic_load(&gateway->stopping) && !atomic_load(&gateway->any_done))
         zmq_poll(items, 3, 10);
     atomic_store(&gateway->sleeping, false);
+    gateway->look_outputs |= items[1].revents != 0;
     if (items[2].revents) {
         uint64_t count;
         ssize_t n = read(gateway->wake_fd, &count, sizeof count);
         (void)n;
     }
+}
+
+/* When they woke the gateway; and now and then, for under load it never sleeps. Each look at an empty socket is a system call. */
+static void look_for_subscribers(struct gateway *gateway)
+{
+    uint64_t now = clock_ns();
+    if (!gateway->look_outputs && now < gateway->next_subs_ns)
+        return;
+    gateway->look_outputs = false;
+    gateway->next_subs_ns = now + SUBSCRIPTIONS_NS;
+    egress_subscriptions(gateway);
 }
 
 void gateway_run(struct gateway *gateway)
@@ -103,7 +118,7 @@ void gateway_run(struct gateway *gateway)
             end = clock_ns() + REFUSE_NS;
         reload_if_asked(gateway);
         lease_tick(gateway);
-        egress_subscriptions(gateway); /* here and not only when idle: under load it never is */
+        look_for_subscribers(gateway);
         bool sent = send_done(gateway), received = receive_some(gateway), idle = !sent && !received;
         if (stopping && !gateway->in_flight && (idle || clock_ns() > end))
             return;

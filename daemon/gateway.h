@@ -25,6 +25,8 @@ struct gateway {
     struct streams streams;
     void *ingest, *outputs;
     size_t subscriptions;  /* on outputs */
+    bool look_outputs;     /* somebody may have subscribed */
+    uint64_t next_subs_ns; /* when to look in any case */
     size_t in_flight;      /* data messages that have not left */
     size_t queued_bytes;   /* of those */
     size_t promised_bytes; /* of their replies */
