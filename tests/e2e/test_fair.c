@@ -55,7 +55,7 @@ static void a_backlog_delays_others_by_one_round_at_most(void)
         CU_ASSERT_FATAL(raw_open(&greedy, s.house.ingest));
         slow = raw_open_stream(&greedy, "slow", &s.shape, "full", false);
         for (int i = 0; i < STREAMS; i++) {
-            char name[16];
+            char name[24];
             snprintf(name, sizeof name, "greedy%d", i);
             stream[i] = raw_open_stream(&greedy, name, &s.shape, "full", false);
         }

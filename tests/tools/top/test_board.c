@@ -11,7 +11,7 @@ static void update(struct board *b, double seconds, const double *tokens, size_t
 {
     json_t *streams = json_array();
     for (size_t i = 0; i < n; i++) {
-        char name[16];
+        char name[24];
         snprintf(name, sizeof name, "s%zu", i);
         if (tokens[i] >= 0)
             json_array_append_new(streams, json_pack("{s:s, s:I, s:s, s:f, s:f}", "name", name, "stream", (json_int_t)i + 100,
