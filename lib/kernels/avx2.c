@@ -2,10 +2,14 @@
 #ifdef __x86_64__
 
 #include "kernels/vector_avx2.h"
+#include "kernels/vector_avx2_quant.h"
 
 #include "kernels/vector_math.h"
 #include "kernels/vector_rows.h"
 #include "kernels/vector_tile.h"
+
+#include "kernels/vector_quant_keys.h"
+#include "kernels/vector_quant_values.h"
 
 #include "kernels/tables.h"
 #define VECTOR_TABLE kernels_avx2

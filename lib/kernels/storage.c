@@ -45,7 +45,7 @@ BYTES_OF(STORAGE_ROT2, rot2)
  * most. Scales in f32: sums of 2^20 rotated
  * rows stay finite before they are rotated back. */
 #define HALF_MAX 65504.0f
-#define ROTATED_MAX 0x1p96f
+#define ROTATED_MAX 0x1p64f
 const struct storage storage_table[N_STORAGE] = {
     [STORAGE_F32] = {"f32", STORAGE_F32, 0x1.fffffep127f, key_bytes_f32, value_bytes_f32},
     [STORAGE_BF16] = {"bf16", STORAGE_BF16, 0x1.fefffep127f, key_bytes_16, value_bytes_16},

@@ -29,6 +29,18 @@
         widen_run(element_of(id), (const char *)values + row * e * bytes_of(element_of(id)), n * e, 1, rows);                  \
     }
 
+#define SLOTS_OF_QUANT(id, x)                                                                                                  \
+    TARGET static void score_##x(const float *q, size_t n_q, size_t d, const void *keys, size_t row, size_t n, float *s,       \
+                                 size_t lds)                                                                                   \
+    {                                                                                                                          \
+        score_quant(id, q, n_q, d, keys, row, n, s, lds);                                                                      \
+    }                                                                                                                          \
+    TARGET static void accumulate_##x(const float *p, size_t ldp, const float *f, size_t n_q, const void *values, size_t row,  \
+                                      size_t n, size_t e, float *acc, size_t lda)                                              \
+    {                                                                                                                          \
+        accumulate_quant(id, p, ldp, f, n_q, values, row, n, e, acc, lda);                                                     \
+    }
+
 #define SLOTS_OF_ELEMENT(id, x)                                                                                                \
     TARGET static void widen_##x(const void *in, size_t n, size_t width, size_t stride, float factor, float *out)              \
     {                                                                                                                          \
@@ -42,15 +54,22 @@
 SLOTS_OF_STORAGE(STORAGE_F32, f32)
 SLOTS_OF_STORAGE(STORAGE_BF16, bf16)
 SLOTS_OF_STORAGE(STORAGE_F16, f16)
+SLOTS_OF_QUANT(STORAGE_Q8_0, q8_0)
+SLOTS_OF_QUANT(STORAGE_Q4_0, q4_0)
+SLOTS_OF_QUANT(STORAGE_Q4_0H, q4_0h)
+SLOTS_OF_QUANT(STORAGE_ROT8, rot8)
+SLOTS_OF_QUANT(STORAGE_ROT4, rot4)
+SLOTS_OF_QUANT(STORAGE_ROT3, rot3)
+SLOTS_OF_QUANT(STORAGE_ROT2, rot2)
 SLOTS_OF_ELEMENT(ELEMENT_F32, f32)
 SLOTS_OF_ELEMENT(ELEMENT_BF16, bf16)
 SLOTS_OF_ELEMENT(ELEMENT_F16, f16)
 
 const struct kernels VECTOR_TABLE = {
     .isa = VECTOR_ISA,
-    .score = PER_STORAGE(score, scalar_score),
+    .score = PER_STORAGE(score, score),
     .weigh = weigh,
-    .accumulate = PER_STORAGE(accumulate, scalar_accumulate),
+    .accumulate = PER_STORAGE(accumulate, accumulate),
     .nearest = PER_STORAGE(nearest, scalar_nearest),
     .multiply = multiply,
     .multiply_add = multiply_add,

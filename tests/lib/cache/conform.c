@@ -131,8 +131,10 @@ static void odd_shapes_work(const struct conform *c)
             drive_run(&two, 0, n, 0, b);
             for (size_t x = 0; x < n * t.group * t.e; x++)
                 CU_ASSERT(isfinite(a[x]));
-            /* Over the whole stream, since one output of few coordinates may cancel. Each is within 1e-5 of float64. */
-            CHECK(c, drive_worst_difference(a, b, 1, n * t.group * t.e) <= 2e-5);
+            /* Over the whole stream, since one output of few coordinates may cancel. Each is within 1e-5 of float64; with quantised
+             * rows, which may meet queries and weights of 16 bits, within 3e-4. */
+            bool quantised = !stored && storage_find(shapes[i].storage)->id > STORAGE_F16;
+            CHECK(c, drive_worst_difference(a, b, 1, n * t.group * t.e) <= (quantised ? 3e-4 : 2e-5));
             CHECK(c, drive_same_state(&one, &two));
         }
         drive_close(&one);

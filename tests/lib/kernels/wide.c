@@ -1,9 +1,13 @@
 /* The table of the vector_*.h kernels on vector_wide.h: the logic of the AVX-512 table, on any CPU. */
 #include "vector_wide.h"
+#include "vector_wide_quant.h"
 
 #include "kernels/vector_math.h"
 #include "kernels/vector_rows.h"
 #include "kernels/vector_tile.h"
+
+#include "kernels/vector_quant_keys.h"
+#include "kernels/vector_quant_values.h"
 
 #include "isas.h"
 #include "kernels/tables.h"

@@ -1,0 +1,109 @@
+/* What quantised rows need of AVX2 beyond vector_avx2.h: bytes in lanes, products of 16 bits, codes to floats. Include after it. */
+#ifndef ATTND_KERNELS_VECTOR_AVX2_QUANT_H
+#define ATTND_KERNELS_VECTOR_AVX2_QUANT_H
+
+#include "kernels/quant.h"
+#include "kernels/vector_avx2.h"
+
+/* Queries side by side in the kernels of quantised rows, and vectors of columns that go with m of them. */
+enum { QUANT_QUERIES = 4 };
+#define QUANT_VECTORS(m) ((m) <= 2 ? 4 : 2)
+
+/* Lane l of the result: x[l] + x[l ^ h] where l & h is 0, else x[l ^ h] - x[l]. h: 1, 2, ... W / 2, a constant. */
+INLINE vf v_butterfly(vf x, size_t h)
+{
+    vf minus = h == 1   ? _mm256_setr_ps(0.0f, -0.0f, 0.0f, -0.0f, 0.0f, -0.0f, 0.0f, -0.0f)
+               : h == 2 ? _mm256_setr_ps(0.0f, 0.0f, -0.0f, -0.0f, 0.0f, 0.0f, -0.0f, -0.0f)
+                        : _mm256_setr_ps(0.0f, 0.0f, 0.0f, 0.0f, -0.0f, -0.0f, -0.0f, -0.0f);
+    vf other = h == 1 ? _mm256_permute_ps(x, 0xb1) : h == 2 ? _mm256_permute_ps(x, 0x4e) : _mm256_permute2f128_ps(x, x, 1);
+    return _mm256_add_ps(other, _mm256_xor_ps(x, minus));
+}
+
+/* Integers to floats, and floats to the nearest integers. */
+INLINE vf v_to_floats(vi x)
+{
+    return _mm256_cvtepi32_ps(x);
+}
+
+INLINE vi v_to_integers(vf x)
+{
+    return _mm256_cvtps_epi32(x);
+}
+
+/* Lanes as pairs of signed 16-bit integers: a0 b0 + a1 b1. */
+INLINE vi v_multiply_pairs(vi a, vi b)
+{
+    return _mm256_madd_epi16(a, b);
+}
+
+/* Bytes 0 and 2 of each lane, or bytes 1 and 3, as pairs of signed 16-bit integers. */
+INLINE vi v_even_bytes(vi x)
+{
+    return _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8);
+}
+
+INLINE vi v_odd_bytes(vi x)
+{
+    return _mm256_srai_epi16(x, 8);
+}
+
+/* Keeps compilers from adding up products before they meet x: that needs more registers than there are. */
+INLINE vi v_pin(vi x)
+{
+    __asm__("" : "+x"(x));
+    return x;
+}
+
+#define v_shift_down(x, k) _mm256_srli_epi32(x, k) /* logical */
+
+/* table[i] for each byte i < 16. */
+INLINE vi v_lookup(const int8_t table[16], vi index)
+{
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)table)), index);
+}
+
+/* ---- values: a block's levels as bytes, then as floats, W columns at a time */
+
+enum { QUANT_BLOCK_VECTORS = QUANT_BLOCK / W };
+#define LEVEL_UNIT 0x1p-24f /* what v_levels' floats are to be multiplied with */
+
+/* Byte c is column c's level. */
+INLINE vi v_block(enum storage_id id, const uint8_t *codes)
+{
+    if (quant_bits(id) == 8)
+        return v_load_bits(codes);
+    if (quant_bits(id) == 4) {
+        vi x = _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)codes));
+        x = _mm256_srlv_epi32(x, _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4));
+        return v_lookup(quant_levels(id), _mm256_and_si256(x, _mm256_set1_epi8(15)));
+    }
+    int64_t low;
+    memcpy(&low, codes, sizeof low);
+    vi x = _mm256_srlv_epi64(_mm256_set1_epi64x(low), _mm256_setr_epi64x(0, 2, 4, 6));
+    x = _mm256_and_si256(x, _mm256_set1_epi8(3));
+    if (quant_bits(id) == 3) {
+        int32_t third;
+        memcpy(&third, codes + 8, sizeof third);
+        vi bit = _mm256_srlv_epi32(v_set1_bits(third), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+        x = _mm256_or_si256(x, _mm256_slli_epi32(_mm256_and_si256(bit, _mm256_set1_epi8(1)), 2));
+    }
+    return v_lookup(quant_levels(id), x);
+}
+
+/* Columns quant_column(v, 0) ... quant_column(v, W - 1) of a block. A byte in the highest place of its lane is a level times 2^24:
+ * one shuffle within halves puts it there. */
+INLINE vf v_levels(vi block, int v)
+{
+#define PLACE_OF(byte) ((byte) << 24 | 0x808080)
+    const vi place = _mm256_setr_epi32(PLACE_OF(4 * v), PLACE_OF(4 * v + 1), PLACE_OF(4 * v + 2), PLACE_OF(4 * v + 3),
+                                       PLACE_OF(4 * v), PLACE_OF(4 * v + 1), PLACE_OF(4 * v + 2), PLACE_OF(4 * v + 3));
+#undef PLACE_OF
+    return _mm256_cvtepi32_ps(_mm256_shuffle_epi8(block, place));
+}
+
+INLINE size_t quant_column(size_t v, size_t lane)
+{
+    return 4 * v + lane % 4 + lane / 4 * 16;
+}
+
+#endif

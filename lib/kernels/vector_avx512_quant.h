@@ -1,0 +1,95 @@
+/* What quantised rows need of AVX-512 beyond vector_avx512.h, with the meaning that vector_avx2_quant.h gives it. */
+#ifndef ATTND_KERNELS_VECTOR_AVX512_QUANT_H
+#define ATTND_KERNELS_VECTOR_AVX512_QUANT_H
+
+#include "kernels/quant.h"
+#include "kernels/vector_avx512.h"
+
+enum { QUANT_QUERIES = 4 };
+#define QUANT_VECTORS(m) 2
+
+INLINE vf v_butterfly(vf x, size_t h)
+{
+    __mmask16 minus = h == 1 ? 0xaaaa : h == 2 ? 0xcccc : h == 4 ? 0xf0f0 : 0xff00;
+    vf other = h == 1   ? _mm512_permute_ps(x, 0xb1)
+               : h == 2 ? _mm512_permute_ps(x, 0x4e)
+               : h == 4 ? _mm512_shuffle_f32x4(x, x, 0xb1)
+                        : _mm512_shuffle_f32x4(x, x, 0x4e);
+    return _mm512_mask_sub_ps(_mm512_add_ps(other, x), minus, other, x);
+}
+
+INLINE vf v_to_floats(vi x)
+{
+    return _mm512_cvtepi32_ps(x);
+}
+
+INLINE vi v_to_integers(vf x)
+{
+    return _mm512_cvtps_epi32(x);
+}
+
+INLINE vi v_multiply_pairs(vi a, vi b)
+{
+    return _mm512_madd_epi16(a, b);
+}
+
+INLINE vi v_even_bytes(vi x)
+{
+    return _mm512_srai_epi16(_mm512_slli_epi16(x, 8), 8);
+}
+
+INLINE vi v_odd_bytes(vi x)
+{
+    return _mm512_srai_epi16(x, 8);
+}
+
+INLINE vi v_pin(vi x)
+{
+    __asm__("" : "+v"(x));
+    return x;
+}
+
+#define v_shift_down(x, k) _mm512_srli_epi32(x, k)
+
+INLINE vi v_lookup(const int8_t table[16], vi index)
+{
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const void *)table)), index);
+}
+
+enum { QUANT_BLOCK_VECTORS = QUANT_BLOCK / W };
+#define LEVEL_UNIT 1.0f
+
+INLINE __m256i v_block(enum storage_id id, const uint8_t *codes)
+{
+    if (quant_bits(id) == 8)
+        return _mm256_loadu_si256((const void *)codes);
+    __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)quant_levels(id)));
+    if (quant_bits(id) == 4) {
+        __m256i x = _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)codes));
+        x = _mm256_srlv_epi32(x, _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4));
+        return _mm256_shuffle_epi8(table, _mm256_and_si256(x, _mm256_set1_epi8(15)));
+    }
+    int64_t low;
+    memcpy(&low, codes, sizeof low);
+    __m256i x = _mm256_srlv_epi64(_mm256_set1_epi64x(low), _mm256_setr_epi64x(0, 2, 4, 6));
+    x = _mm256_and_si256(x, _mm256_set1_epi8(3));
+    if (quant_bits(id) == 3) {
+        int32_t third;
+        memcpy(&third, codes + 8, sizeof third);
+        __m256i bit = _mm256_srlv_epi32(_mm256_set1_epi32(third), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+        x = _mm256_or_si256(x, _mm256_slli_epi32(_mm256_and_si256(bit, _mm256_set1_epi8(1)), 2));
+    }
+    return _mm256_shuffle_epi8(table, x);
+}
+
+INLINE vf v_levels(__m256i block, int v)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(v ? _mm256_extracti128_si256(block, 1) : _mm256_castsi256_si128(block)));
+}
+
+INLINE size_t quant_column(size_t v, size_t lane)
+{
+    return v * W + lane;
+}
+
+#endif

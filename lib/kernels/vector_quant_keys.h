@@ -1,0 +1,200 @@
+/* Scores of quantised keys, in vectors of any width: include after a vector_<isa>_quant.h.
+ *
+ * A query is rotated where its keys are, and rounded to 16 bits of its largest coordinate: q = unit * whole numbers, off by at most
+ * max |q| 2^-16 in a coordinate. Levels are whole numbers of 8 bits, so products and their sums over coordinates that share a
+ * scale are exact in 32 bits; then score = unit * sum over scales (scale * sum). A query's bits do not depend on the others.
+ *
+ * A lane is a row. Its 32 bits hold the levels of 4 coordinates; even and odd ones are widened to pairs of 16 bits and meet pairs
+ * of the query. Codes of less than 8 bits become such units first, a panel at a time, once for all queries. */
+#ifndef ATTND_KERNELS_VECTOR_QUANT_KEYS_H
+#define ATTND_KERNELS_VECTOR_QUANT_KEYS_H
+
+#include "kernels/quant.h"
+#include "kernels/vector_rotate.h"
+#include "kernels/vector_tile.h"
+
+enum {
+    UNITS_OF_BLOCK = QUANT_BLOCK / 4, /* of levels */
+    PANEL_VECTORS = PANEL / W,        /* of rows */
+    QUANT_ROOM = SHAPE_DIM_MAX + 16,  /* floats or integers of a row, whole vectors */
+    EXACT_BLOCKS = 8,                 /* 256 coordinates: 256 * 127 * 32767 < 2^31 */
+};
+
+/* m queries: pairs of whole numbers, for each unit of levels the even pair and the odd one, and what to multiply sums with. */
+struct quant_queries {
+    int32_t pair[QUANT_QUERIES][SHAPE_DIM_MAX / 2];
+    float unit[QUANT_QUERIES];
+};
+
+INLINE void quant_query(enum storage_id id, const float *q, size_t d, const float *factor, int32_t *pair, float *unit)
+{
+    float x[QUANT_ROOM];
+    int32_t whole[QUANT_ROOM];
+    size_t padded = quant_blocks(d) * QUANT_BLOCK;
+    if (quant_rotates(id)) {
+        multiply_factors(q, factor, d, x);
+        hadamard_any(x, d);
+    } else {
+        memcpy(x, q, d * sizeof *x);
+    }
+    memset(x + d, 0, (padded - d) * sizeof *x);
+    vf most = v_set1(0);
+    for (size_t c = 0; c < padded; c += W)
+        most = v_max(v_floats(v_and(v_bits(v_load(x + c)), v_set1_bits(0x7fffffff))), most);
+    float largest = v_max_lanes(most), inverse = largest > 0x1p-100f ? 32767 / largest : 0;
+    *unit = inverse > 0 ? largest / 32767 : 0;
+    for (size_t c = 0; c < padded; c += W)
+        v_store_bits(whole + c, v_to_integers(v_mul(v_load(x + c), v_set1(inverse))));
+    for (size_t c = 0; c < padded; c += 4, pair += 2) {
+        pair[0] = (int32_t)(((uint32_t)whole[c] & 0xffffu) | (uint32_t)whole[c + 2] << 16);
+        pair[1] = (int32_t)(((uint32_t)whole[c + 1] & 0xffffu) | (uint32_t)whole[c + 3] << 16);
+    }
+}
+
+/* ---- levels of a panel: units of 4 coordinates of PANEL rows, [unit][PANEL] */
+
+INLINE void levels_of_4(const int8_t *table, const char *codes, char *levels)
+{
+    vi mask = v_set1_bits(0x0f0f0f0f);
+    for (size_t l = 0; l < (size_t)4 * PANEL * 4; l += W * 4) { /* 4 units of codes: coordinates 0..15 low, 16..31 high */
+        vi x = v_load_bits(codes + l);
+        v_store_bits(levels + l, v_lookup(table, v_and(x, mask)));
+        v_store_bits(levels + l + (size_t)4 * PANEL * 4, v_lookup(table, v_and(v_shift_down(x, 4), mask)));
+    }
+}
+
+/* Unit 2 s + u of levels: bits 2 s of unit u, and with 3 bits, bit 2 s + u of the third unit. */
+INLINE void levels_of_2(bool third, const int8_t *table, const char *codes, char *levels)
+{
+    vi two = v_set1_bits(0x03030303), four = v_set1_bits(0x04040404);
+    for (size_t l = 0; l < PANEL * 4; l += W * 4) {
+        vi x0 = v_load_bits(codes + l), x1 = v_load_bits(codes + PANEL * 4 + l), x2 = two;
+        if (third)
+            x2 = v_load_bits(codes + (size_t)2 * PANEL * 4 + l);
+#define LEVELS(unit, code, bit)                                                                                                \
+    v_store_bits(levels + (size_t)(unit)*PANEL * 4 + l,                                                                        \
+                 v_lookup(table, third ? v_or(v_and(code, two), v_and(bit, four)) : v_and(code, two)))
+        LEVELS(0, x0, v_shift_left(x2, 2));
+        LEVELS(1, x1, v_shift_left(x2, 1));
+        LEVELS(2, v_shift_down(x0, 2), x2);
+        LEVELS(3, v_shift_down(x1, 2), v_shift_down(x2, 1));
+        LEVELS(4, v_shift_down(x0, 4), v_shift_down(x2, 2));
+        LEVELS(5, v_shift_down(x1, 4), v_shift_down(x2, 3));
+        LEVELS(6, v_shift_down(x0, 6), v_shift_down(x2, 4));
+        LEVELS(7, v_shift_down(x1, 6), v_shift_down(x2, 5));
+#undef LEVELS
+    }
+}
+
+INLINE const char *levels_of_panel(enum storage_id id, const char *panel, size_t d, char *buffer)
+{
+    size_t bits = quant_bits(id);
+    if (bits == 8)
+        return panel;
+    for (size_t b = 0; b < quant_blocks(d); b++) {
+        const char *codes = panel + b * bits * PANEL * 4;
+        char *levels = buffer + b * UNITS_OF_BLOCK * PANEL * 4;
+        if (bits == 4)
+            levels_of_4(quant_levels(id), codes, levels);
+        else
+            levels_of_2(bits == 3, quant_levels(id), codes, levels);
+    }
+    return buffer;
+}
+
+/* The scales of W rows. scales: the panel's first unit of them, past the rows before. */
+INLINE vf scales_of_rows(enum storage_id id, const char *scales, size_t k)
+{
+    if (!quant_scales_blocks(id))
+        return v_load((const float *)(const void *)(scales + k * PANEL * 4));
+    vi pair = v_load_bits(scales + k / 2 * PANEL * 4);
+    return k % 2 ? v_odd(STORAGE_F16, pair) : v_even(STORAGE_F16, pair);
+}
+
+/* ---- m queries against one panel */
+
+INLINE void score_quant_panel(enum storage_id id, size_t m, const struct quant_queries *q, size_t d, const char *levels,
+                              const char *scales, float *s, size_t lds)
+{
+    enum { NV = PANEL_VECTORS };
+    vi acc[8], even[NV], odd[NV];
+    size_t n_blocks = quant_blocks(d), k = 0, at = 0;
+#define EACH_OF_8(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
+#define CLEAR(t)                                                                                                               \
+    if ((t) < m * NV)                                                                                                          \
+        acc[t] = v_set1_bits(0);
+#define LOAD(v)                                                                                                                \
+    if ((v) < NV) {                                                                                                            \
+        vi x = v_load_bits(levels + (at * PANEL + (v)*W) * 4);                                                                 \
+        even[(v) % NV] = v_even_bytes(x);                                                                                      \
+        odd[(v) % NV] = v_odd_bytes(x);                                                                                        \
+    }
+#define MULTIPLY_EVEN(t)                                                                                                       \
+    if ((t) < m * NV)                                                                                                          \
+        acc[t] = v_pin(                                                                                                        \
+            v_add_bits(acc[t], v_multiply_pairs(even[(t) % NV], v_set1_bits(q->pair[(t) / NV % QUANT_QUERIES][2 * at]))));
+#define MULTIPLY_ODD(t)                                                                                                        \
+    if ((t) < m * NV)                                                                                                          \
+        acc[t] = v_pin(                                                                                                        \
+            v_add_bits(acc[t], v_multiply_pairs(odd[(t) % NV], v_set1_bits(q->pair[(t) / NV % QUANT_QUERIES][2 * at + 1]))));
+#define SCALE(t)                                                                                                               \
+    if ((t) < m * NV) {                                                                                                        \
+        float *to = s + (t) / NV * lds + (t) % NV * W;                                                                         \
+        vf term = v_mul(v_to_floats(acc[t]), scales_of_rows(id, scales + (t) % NV * W * 4, k));                                \
+        term = v_mul(term, v_set1(q->unit[(t) / NV % QUANT_QUERIES]));                                                         \
+        v_store(to, first ? term : v_add(v_load(to), term));                                                                   \
+    }
+    bool first = true;
+    for (size_t b = 0, end; b < n_blocks; b = end, k++) {
+        end = quant_scale_end(id, d, b);
+        for (size_t from = b, until; from < end; from = until) {
+            until = end - from < EXACT_BLOCKS ? end : from + EXACT_BLOCKS;
+            EACH_OF_8(CLEAR)
+            for (; at < until * UNITS_OF_BLOCK; at++) {
+                LOAD(0)
+                LOAD(1)
+                EACH_OF_8(MULTIPLY_EVEN)
+                EACH_OF_8(MULTIPLY_ODD)
+            }
+            EACH_OF_8(SCALE)
+            first = false;
+        }
+    }
+#undef CLEAR
+#undef LOAD
+#undef MULTIPLY_EVEN
+#undef MULTIPLY_ODD
+#undef SCALE
+}
+
+INLINE void score_quant(enum storage_id id, const float *q, size_t n_q, size_t d, const void *keys, size_t row, size_t n,
+                        float *s, size_t lds)
+{
+    struct quant_queries queries;
+    float factor[SHAPE_DIM_MAX];
+    char buffer[SHAPE_DIM_MAX * PANEL];
+    size_t panel_bytes = PANEL * quant_key_bytes(id, d), n_panels = (n + PANEL - 1) / PANEL;
+    size_t scales_at = quant_code_units(id, d) * PANEL * 4, n_blocks = (n_q + QUANT_QUERIES - 1) / QUANT_QUERIES;
+    if (quant_rotates(id))
+        rotate_factors(d, factor);
+    for (size_t b = 0, m; b < n_blocks; b++, q += m * d, s += m * lds) {
+        m = block_of(n_q, b, n_blocks);
+        for (size_t i = 0; i < m; i++)
+            quant_query(id, q + i * d, d, factor, queries.pair[i], &queries.unit[i]);
+        const char *panel = (const char *)keys + row / PANEL * panel_bytes;
+        for (size_t i = 0; i < n_panels; i++, panel += panel_bytes) {
+            for (size_t line = 0; line < panel_bytes; line += 64)
+                v_prefetch(panel + panel_bytes + line);
+            const char *levels = levels_of_panel(id, panel, d, buffer), *scales = panel + scales_at;
+            float *to = s + i * PANEL;
+            switch (m) {
+            case 1: score_quant_panel(id, 1, &queries, d, levels, scales, to, lds); break;
+            case 2: score_quant_panel(id, 2, &queries, d, levels, scales, to, lds); break;
+            case 3: score_quant_panel(id, 3, &queries, d, levels, scales, to, lds); break;
+            default: score_quant_panel(id, 4, &queries, d, levels, scales, to, lds); break;
+            }
+        }
+    }
+}
+
+#endif

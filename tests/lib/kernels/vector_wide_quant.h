@@ -1,0 +1,87 @@
+/* lib/kernels/vector_avx512_quant.h on plain arrays: include after vector_wide.h. */
+#ifndef ATTND_TESTS_VECTOR_WIDE_QUANT_H
+#define ATTND_TESTS_VECTOR_WIDE_QUANT_H
+
+#include "kernels/quant_code.h"
+#include "vector_wide.h"
+
+enum { QUANT_QUERIES = 4 };
+#define QUANT_VECTORS(m) 2
+
+INLINE vf v_butterfly(vf x, size_t h)
+{
+    LANES(vf, l & h ? x.x[l ^ h] - x.x[l] : x.x[l ^ h] + x.x[l]);
+}
+
+INLINE vf v_to_floats(vi x)
+{
+    LANES(vf, (float)x.x[l]);
+}
+
+INLINE vi v_to_integers(vf x)
+{
+    LANES(vi, (int32_t)nearbyintf(x.x[l]));
+}
+
+INLINE vi v_multiply_pairs(vi a, vi b)
+{
+    LANES(vi, (int16_t)a.x[l] * (int16_t)b.x[l] + (int16_t)(a.x[l] >> 16) * (int16_t)(b.x[l] >> 16));
+}
+
+INLINE vi v_even_bytes(vi x)
+{
+    LANES(vi, (int32_t)(((uint32_t)(int8_t)x.x[l] & 0xffffu) | (uint32_t)(int8_t)(x.x[l] >> 16) << 16));
+}
+
+INLINE vi v_odd_bytes(vi x)
+{
+    LANES(vi, (int32_t)(((uint32_t)(int8_t)(x.x[l] >> 8) & 0xffffu) | (uint32_t)(int8_t)(x.x[l] >> 24) << 16));
+}
+
+INLINE vi v_pin(vi x)
+{
+    return x;
+}
+
+INLINE vi v_shift_down(vi x, int k)
+{
+    LANES(vi, (int32_t)((uint32_t)x.x[l] >> k));
+}
+
+INLINE vi v_lookup(const int8_t table[16], vi index)
+{
+    uint8_t bytes[4 * W];
+    memcpy(bytes, index.x, sizeof bytes);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)table[bytes[i] & 15];
+    vi y;
+    memcpy(y.x, bytes, sizeof bytes);
+    return y;
+}
+
+enum { QUANT_BLOCK_VECTORS = QUANT_BLOCK / W };
+#define LEVEL_UNIT 1.0f
+
+struct wide_block {
+    float level[QUANT_BLOCK];
+};
+
+INLINE struct wide_block v_block(enum storage_id id, const uint8_t *codes)
+{
+    struct wide_block block;
+    for (size_t c = 0; c < QUANT_BLOCK; c++)
+        block.level[c] = quant_level(id, quant_get_code(quant_bits(id), codes, c));
+    return block;
+}
+
+INLINE vf v_levels(struct wide_block block, size_t v)
+{
+    return v_load(block.level + v * W);
+}
+
+INLINE size_t quant_column(size_t v, size_t lane)
+{
+    return v * W + lane;
+}
+
+#endif
