@@ -165,8 +165,10 @@ static void begin_life(struct survivor *s, const char *endpoint)
     memset(s->flight, 0, sizeof s->flight);
     if (attnd_connect(&s->client, endpoint, NULL, &fault))
         complain(s, "connect", &fault);
+    else
+        attnd_set_timeout(s->client, 120); /* the machine may be busy with others */
     for (size_t i = 0; i < s->n_streams && s->client; i++) {
-        char name[32];
+        char name[64];
         snprintf(name, sizeof name, "survivor%llu.%zu", (unsigned long long)s->seed, i);
         if (attnd_open(s->client, name, &s->shape, profiles[i % 4], true, &s->stream[i], &fault))
             complain(s, "open", &fault);
