@@ -138,7 +138,7 @@ static void join(struct pool *pool, struct fork *fork)
     pthread_mutex_unlock(&pool->lock);
 }
 
-int pool_attend(struct worker *worker, const struct attend *attend)
+int pool_attend(struct worker *worker, struct attend *attend)
 {
     struct pool *pool = worker->pool;
     struct fork fork = {.attend = attend, .n_units = attend_units(attend)};

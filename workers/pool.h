@@ -49,7 +49,7 @@ void pool_submit(struct pool *pool, struct head_task *first);
 bool pool_run_here(struct pool *pool, struct head_task *first, struct worker *guest);
 
 /* Runs a whole plan: its units on this thread and on idle ones of the team, then its finish. Within a turn. ERR_NO_MEMORY. */
-int pool_attend(struct worker *worker, const struct attend *attend);
+int pool_attend(struct worker *worker, struct attend *attend);
 
 const char *pool_name(const struct pool *pool);
 size_t pool_threads(const struct pool *pool);

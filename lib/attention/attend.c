@@ -5,30 +5,40 @@
  * itself. Both merge the same pieces in the same order, so the bits agree. */
 #include "attention/plan.h"
 
-#include <math.h>
+#include <assert.h>
 
 enum { TENSOR_QUERIES = 16 }; /* more than these are many */
 
-struct plan {
-    bool many;
-    size_t n_queries, n_pieces, n_units;
-    size_t block_tokens; /* query tokens per unit */
-};
-
-static struct plan plan_of(const struct attend *a)
+/* Whether attend_units came first. */
+static bool is_planned(const struct attend *a)
 {
-    bool tensor = a->n_views == 2;
-    struct plan p = {.n_queries = a->n_tokens * a->group};
-    p.n_pieces = view_pieces(&a->view[0], tensor ? TENSOR_CHUNK : CHUNK);
-    if (tensor) {
+    return a->plan.n_queries == a->n_tokens * a->group;
+}
+
+static size_t chunk_of(const struct attend *a)
+{
+    return a->n_views == 2 ? TENSOR_CHUNK : CHUNK;
+}
+
+static struct segment piece_of(const struct attend *a, size_t index)
+{
+    return view_piece(&a->view[0], chunk_of(a), a->plan.pieces_per_segment, index);
+}
+
+size_t attend_units(struct attend *a)
+{
+    struct attend_plan p = {.n_queries = a->n_tokens * a->group};
+    p.n_pieces = view_pieces(&a->view[0], chunk_of(a), &p.pieces_per_segment);
+    if (a->n_views == 2) {
         p.many = p.n_queries > TENSOR_QUERIES;
         p.n_units = p.many ? p.n_queries : p.n_queries * p.n_pieces;
-        return p;
+    } else {
+        p.block_tokens = a->group < SOFTMAX_QUERIES ? SOFTMAX_QUERIES / a->group : 1;
+        p.many = a->n_tokens > p.block_tokens;
+        p.n_units = p.many ? (a->n_tokens + p.block_tokens - 1) / p.block_tokens : a->n_tokens ? p.n_pieces : 0;
     }
-    p.block_tokens = a->group < SOFTMAX_QUERIES ? SOFTMAX_QUERIES / a->group : 1;
-    p.many = a->n_tokens > p.block_tokens;
-    p.n_units = p.many ? (a->n_tokens + p.block_tokens - 1) / p.block_tokens : a->n_tokens ? p.n_pieces : 0;
-    return p;
+    a->plan = p;
+    return p.n_units;
 }
 
 static void finish_query(const struct attend *a, size_t query, float *partial)
@@ -40,21 +50,17 @@ static void finish_query(const struct attend *a, size_t query, float *partial)
                    a->lse ? a->lse + token * a->lse_stride + head : NULL);
 }
 
-size_t attend_units(const struct attend *a)
-{
-    return plan_of(a).n_units;
-}
-
 /* One partial to merge in, and those of the units. */
 size_t attend_shared_bytes(const struct attend *a)
 {
-    struct plan p = plan_of(a);
-    size_t partials = 1 + (p.many ? 0 : p.n_pieces * p.n_queries);
+    const struct attend_plan *p = &a->plan;
+    assert(is_planned(a));
+    size_t partials = 1 + (p->many ? 0 : p->n_pieces * p->n_queries);
     return round_up(partials * partial_floats(a), CACHE_LINE_FLOATS) * sizeof(float);
 }
 
 /* A block's queries: what was merged so far, and the partials of one piece. */
-static size_t block_floats(const struct attend *a, const struct plan *p)
+static size_t block_floats(const struct attend *a, const struct attend_plan *p)
 {
     size_t n = a->n_views == 2 ? 1 : p->block_tokens * a->group;
     return p->many ? round_up(n * partial_floats(a), CACHE_LINE_FLOATS) : 0;
@@ -62,13 +68,15 @@ static size_t block_floats(const struct attend *a, const struct plan *p)
 
 size_t attend_scratch_bytes(const struct attend *a)
 {
-    struct plan p = plan_of(a);
+    const struct attend_plan *p = &a->plan;
+    assert(is_planned(a));
     size_t work = a->n_views == 2 ? tensor_scratch_floats(a) : softmax_scratch_floats(a);
-    return (work + 2 * block_floats(a, &p)) * sizeof(float);
+    return (work + 2 * block_floats(a, p)) * sizeof(float);
 }
 
-static void unit_of_many(const struct attend *a, const struct plan *p, size_t unit, float *scratch)
+static void unit_of_many(const struct attend *a, size_t unit, float *scratch)
 {
+    const struct attend_plan *p = &a->plan;
     size_t slot = partial_floats(a), block = block_floats(a, p), first = unit, n = 1, token = 0, n_tokens = 0;
     float *merged = scratch, *partials = scratch + block, *work = scratch + 2 * block;
     if (a->n_views == 1) {
@@ -80,12 +88,10 @@ static void unit_of_many(const struct attend *a, const struct plan *p, size_t un
     for (size_t i = 0; i < n; i++)
         partial_clear(merged + i * slot, a->e);
     for (size_t i = 0; i < p->n_pieces; i++) {
-        struct segment piece = view_piece(&a->view[0], a->n_views == 2 ? TENSOR_CHUNK : CHUNK, i);
-        if (a->n_views == 2)
-            tensor_piece(a, &piece, unit, partials, work);
-        else
-            softmax_piece(a, &piece, token, n_tokens, partials, work);
-        for (size_t j = 0; j < n; j++)
+        struct segment piece = piece_of(a, i);
+        bool seen = a->n_views == 2 ? tensor_piece(a, &piece, unit, partials, work)
+                                    : softmax_piece(a, &piece, token, n_tokens, partials, work);
+        for (size_t j = 0; j < n && seen; j++)
             partial_merge(a->kernels, merged + j * slot, partials + j * slot, a->e);
     }
     for (size_t i = 0; i < n; i++)
@@ -94,32 +100,32 @@ static void unit_of_many(const struct attend *a, const struct plan *p, size_t un
 
 void attend_unit(const struct attend *a, size_t unit, void *shared, void *scratch)
 {
-    struct plan p = plan_of(a);
-    if (p.many) {
-        unit_of_many(a, &p, unit, scratch);
+    const struct attend_plan *p = &a->plan;
+    if (p->many) {
+        unit_of_many(a, unit, scratch);
         return;
     }
     float *partials = (float *)shared + partial_floats(a);
     if (a->n_views == 2) {
-        struct segment piece = view_piece(&a->view[0], TENSOR_CHUNK, unit / p.n_queries);
-        tensor_piece(a, &piece, unit % p.n_queries, partials + unit * partial_floats(a), scratch);
+        struct segment piece = piece_of(a, unit / p->n_queries);
+        tensor_piece(a, &piece, unit % p->n_queries, partials + unit * partial_floats(a), scratch);
     } else {
-        struct segment piece = view_piece(&a->view[0], CHUNK, unit);
-        softmax_piece(a, &piece, 0, a->n_tokens, partials + unit * p.n_queries * partial_floats(a), scratch);
+        struct segment piece = piece_of(a, unit);
+        softmax_piece(a, &piece, 0, a->n_tokens, partials + unit * p->n_queries * partial_floats(a), scratch);
     }
 }
 
 void attend_finish(const struct attend *a, void *shared)
 {
-    struct plan p = plan_of(a);
-    if (p.many)
+    const struct attend_plan *p = &a->plan;
+    if (p->many)
         return;
     size_t slot = partial_floats(a);
     float *merged = shared, *partials = merged + slot;
-    for (size_t query = 0; query < p.n_queries; query++) {
+    for (size_t query = 0; query < p->n_queries; query++) {
         partial_clear(merged, a->e);
-        for (size_t i = 0; i < p.n_pieces; i++)
-            partial_merge(a->kernels, merged, partials + (i * p.n_queries + query) * slot, a->e);
+        for (size_t i = 0; i < p->n_pieces; i++)
+            partial_merge(a->kernels, merged, partials + (i * p->n_queries + query) * slot, a->e);
         finish_query(a, query, merged);
     }
 }

@@ -6,8 +6,9 @@
  *
  * Softmax (one view):  the queries of a few tokens: a unit is one chunk of rows, read once for all of them; many tokens (a
  * prompt): a unit is a block of queries that walks over all rows it may see.
- * Tensor (two views):  a unit is (query, TENSOR_CHUNK rows of stream 1); row i of stream 1 asks stream 2 the query q*k1_i, so a
- * chunk is a matrix product, exp, and a matrix product, tiled with online softmax; n x n is never in memory.
+ * Tensor (two views):  a unit is (query, TENSOR_CHUNK rows of stream 1), or with many queries a whole query; row i of stream 1
+ * asks stream 2 the query q*k1_i, so a chunk is a matrix product, exp, and a matrix product, tiled with online softmax; n x n
+ * is never in memory.
  *     out = sum_i e^(num1_i + a_i - A) v1_i * N_i / sum_i e^(den1_i + b_i - B) Z_i * e^(A - B)          (derived; design section 1)
  *     N_i, Z_i: row i's numerator and denominator over stream 2, a_i, b_i their maxima; A, B the maxima over i.
  *
@@ -17,6 +18,14 @@
 
 #include "attention/view.h"
 #include "kernels/kernels.h"
+
+/* What attend_units counts and the other functions rely on. */
+struct attend_plan {
+    bool many; /* a unit is a block of queries, else a piece of rows */
+    size_t n_queries, n_pieces, n_units;
+    size_t block_tokens;       /* query tokens per unit */
+    size_t pieces_per_segment; /* of all segments but the last; 0: they differ */
+};
 
 struct attend {
     const struct kernels *kernels;
@@ -32,9 +41,10 @@ struct attend {
     size_t out_stride;
     float *lse; /* (n_tokens, group), token t at lse + t * lse_stride; NULL when not asked for */
     size_t lse_stride;
+    struct attend_plan plan; /* set by attend_units */
 };
 
-size_t attend_units(const struct attend *a);
+size_t attend_units(struct attend *a);               /* comes first: the plan; again after any change to what is above it */
 size_t attend_shared_bytes(const struct attend *a);  /* one block for the whole plan: the units' partials; 64-byte aligned */
 size_t attend_scratch_bytes(const struct attend *a); /* one block per thread; 64-byte aligned */
 void attend_unit(const struct attend *a, size_t unit, void *shared, void *scratch);

@@ -6,7 +6,8 @@
  * Merging rebases each part on the larger maximum and is associative up to rounding; callers merge in a fixed order, which
  * makes results bit-identical for every number of threads. Empty is (-inf, -inf, 0, 0...); two empty ones merge to empty.
  *     out = acc / sum * exp(max_num - max_den)        lse = max_den + log(sum)
- * No rows, or no weight in either sum: out = 0, lse = -inf. (Source: design; Flash-decoding's rescaling, arXiv 2307.08691.) */
+ * An empty numerator gives out = 0, an empty denominator out = 0 and lse = -inf; never NaN. (Source: design; Flash-decoding's
+ * rescaling, arXiv 2307.08691.) */
 #ifndef ATTND_ATTENTION_PARTIAL_H
 #define ATTND_ATTENTION_PARTIAL_H
 

@@ -5,17 +5,26 @@ static size_t segment_pieces(const struct segment *seg, size_t chunk)
     return seg->n ? (size_t)((seg->first + seg->n - 1) / chunk - seg->first / chunk) + 1 : 0;
 }
 
-size_t view_pieces(const struct view *view, size_t chunk)
+size_t view_pieces(const struct view *view, size_t chunk, size_t *per_segment)
 {
     size_t n = 0;
-    for (size_t i = 0; i < view->n_seg; i++)
-        n += segment_pieces(&view->seg[i], chunk);
+    *per_segment = view->n_seg ? segment_pieces(&view->seg[0], chunk) : 0;
+    for (size_t i = 0; i < view->n_seg; i++) {
+        size_t pieces = segment_pieces(&view->seg[i], chunk);
+        if (pieces != *per_segment && (i + 1 < view->n_seg || pieces > *per_segment))
+            *per_segment = 0;
+        n += pieces;
+    }
     return n;
 }
 
-struct segment view_piece(const struct view *view, size_t chunk, size_t index)
+struct segment view_piece(const struct view *view, size_t chunk, size_t per_segment, size_t index)
 {
     const struct segment *seg = view->seg;
+    if (per_segment) {
+        seg += index / per_segment;
+        index %= per_segment;
+    }
     for (size_t n; index >= (n = segment_pieces(seg, chunk)); seg++)
         index -= n;
     uint64_t end = seg->first + seg->n, from = (seg->first / chunk + index) * chunk, to = from + chunk;

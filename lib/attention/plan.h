@@ -32,9 +32,10 @@ static inline uint64_t attend_token(const struct attend *a, size_t i)
     return a->first_token + a->token_step * i;
 }
 
-/* How many pieces a view has, and its piece number `index`. Empty segments have none. */
-size_t view_pieces(const struct view *view, size_t chunk);
-struct segment view_piece(const struct view *view, size_t chunk, size_t index);
+/* How many pieces a view has; *per_segment: how many each segment but the last, or 0 where they differ. Empty segments have none. */
+size_t view_pieces(const struct view *view, size_t chunk, size_t *per_segment);
+/* Piece number `index`, found at once when per_segment is not 0: long views have thousands of segments. */
+struct segment view_piece(const struct view *view, size_t chunk, size_t per_segment, size_t index);
 
 /* The rows [*lo, *hi) of the segment's block that a query of this token sees; both equal when none. */
 void segment_visible(const struct segment *seg, uint64_t token, size_t *lo, size_t *hi);
@@ -51,14 +52,14 @@ struct carve {
 float *carve(struct carve *c, size_t n);
 
 /* Softmax over one piece: the queries of tokens [token, token + n_tokens) of the plan, group queries each, into as many
- * partials. At most SOFTMAX_QUERIES queries, or those of one token. */
+ * partials. At most SOFTMAX_QUERIES queries, or those of one token. False when they see no row: all partials are empty. */
 enum { SOFTMAX_QUERIES = 64 };
 size_t softmax_scratch_floats(const struct attend *a);
-void softmax_piece(const struct attend *a, const struct segment *piece, size_t token, size_t n_tokens, float *partials,
+bool softmax_piece(const struct attend *a, const struct segment *piece, size_t token, size_t n_tokens, float *partials,
                    float *scratch);
 
-/* Tensor attention of one query over one piece of stream 1 and all of stream 2, into one partial. */
+/* Tensor attention of one query over one piece of stream 1 and all of stream 2, into one partial; false as above. */
 size_t tensor_scratch_floats(const struct attend *a);
-void tensor_piece(const struct attend *a, const struct segment *piece, size_t query, float *partial, float *scratch);
+bool tensor_piece(const struct attend *a, const struct segment *piece, size_t query, float *partial, float *scratch);
 
 #endif

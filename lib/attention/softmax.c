@@ -34,7 +34,7 @@ size_t softmax_scratch_floats(const struct attend *a)
     return c.floats;
 }
 
-void softmax_piece(const struct attend *a, const struct segment *piece, size_t token, size_t n_tokens, float *partials,
+bool softmax_piece(const struct attend *a, const struct segment *piece, size_t token, size_t n_tokens, float *partials,
                    float *scratch)
 {
     const struct kernels *k = a->kernels;
@@ -53,7 +53,7 @@ void softmax_piece(const struct attend *a, const struct segment *piece, size_t t
         }
     }
     if (first >= end)
-        return;
+        return false;
 
     size_t base = first / PANEL * PANEL, n = end - base;
     const float *log_num = piece->log_num ? piece->log_num + base : NULL;
@@ -81,4 +81,5 @@ void softmax_piece(const struct attend *a, const struct segment *piece, size_t t
     if (piece->values)
         k->accumulate[piece->value_storage->id](t.s + (first - base), LDS, t.rebase, n_q, piece->values, first, end - first,
                                                 a->e, partials + PARTIAL_HEAD, slot);
+    return true;
 }

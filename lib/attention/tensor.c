@@ -89,7 +89,7 @@ static float weights(const struct kernels *k, const float *max, const float *log
     return m;
 }
 
-void tensor_piece(const struct attend *a, const struct segment *piece, size_t query, float *partial, float *scratch)
+bool tensor_piece(const struct attend *a, const struct segment *piece, size_t query, float *partial, float *scratch)
 {
     const struct kernels *k = a->kernels;
     struct carve c = {.at = scratch};
@@ -102,7 +102,7 @@ void tensor_piece(const struct attend *a, const struct segment *piece, size_t qu
     segment_visible(piece, token, &lo, &hi);
     size_t n_rows = hi - lo;
     if (n_rows == 0)
-        return;
+        return false;
     k->unpack_keys[piece->key_storage->id](piece->keys, lo, n_rows, a->d, t.q);
     for (size_t i = 0; i < n_rows; i++) {
         k->multiply(t.q + i * a->d, q, a->d, t.q + i * a->d);
@@ -128,7 +128,7 @@ void tensor_piece(const struct attend *a, const struct segment *piece, size_t qu
     for (size_t i = 0; i < n_rows; i++)
         partial[PARTIAL_SUM] += t.w[i] * t.sum[i];
     if (!piece->values)
-        return;
+        return true;
     const float *max_num = one_weight ? t.max_den : t.max_num;
     partial[PARTIAL_MAX_NUM] = weights(k, max_num, piece->log_num ? piece->log_num + lo : NULL, n_rows, x, t.w);
     const float *v = t.v;
@@ -139,4 +139,5 @@ void tensor_piece(const struct attend *a, const struct segment *piece, size_t qu
     for (size_t i = 0; i < n_rows; i++)
         if (t.w[i] > 0) /* else N_i may not even have been written */
             k->multiply_add(t.w[i], v + i * a->e, t.n + i * a->e, a->e, partial + PARTIAL_HEAD);
+    return true;
 }

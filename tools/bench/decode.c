@@ -154,6 +154,7 @@ static int make_jobs(struct decode *s, size_t n_times)
         struct job *job = &s->job[i];
         plan(s, &job->attend, i % s->c.kv_heads);
         job->attend.out = s->out + i * out_floats;
+        s->n_units = attend_units(&job->attend);
         job->shared = aligned(attend_shared_bytes(&job->attend));
         if (!job->shared)
             return ERR_NO_MEMORY;
@@ -163,7 +164,6 @@ static int make_jobs(struct decode *s, size_t n_times)
         if (!s->scratch[t])
             return ERR_NO_MEMORY;
     }
-    s->n_units = attend_units(&s->job[0].attend);
     return 0;
 }
 

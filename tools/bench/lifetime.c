@@ -86,10 +86,11 @@ static bool ask(struct run *r, const float *q, float *out)
         .out_stride = PLANTED_DIM,
     };
     a.n_views = r->cache->ops->view(r->cache, a.first_token, q, a.view);
+    size_t n_units = attend_units(&a);
     if (!room_for(&r->shared, &r->shared_bytes, attend_shared_bytes(&a)) ||
         !room_for(&r->scratch, &r->scratch_bytes, attend_scratch_bytes(&a)))
         return false;
-    for (size_t unit = 0, n = attend_units(&a); unit < n; unit++)
+    for (size_t unit = 0; unit < n_units; unit++)
         attend_unit(&a, unit, r->shared, r->scratch);
     attend_finish(&a, r->shared);
     return true;

@@ -1,6 +1,8 @@
 #include "attention/plan.h"
 #include "tests/test.h"
 
+#include <string.h>
+
 /* view.h: a query of token t sees the rows with index in (t - span, t]; SPAN_ALL: all up to t; 0: every row. */
 static bool sees(uint64_t token, uint64_t index, uint64_t span)
 {
@@ -32,9 +34,9 @@ static void pieces_cover_each_row_once_and_end_at_multiples_of_the_chunk(void)
                 struct segment seg[3] = {
                     {.row = 3, .n = n, .first = first}, {.row = 0, .n = 0, .first = 50}, {.row = 5, .n = m}};
                 struct view view = {seg, 3};
-                size_t pieces = view_pieces(&view, 4), row = 3, rows = 0;
+                size_t per_segment, pieces = view_pieces(&view, 4, &per_segment), row = 3, rows = 0;
                 for (size_t i = 0; i < pieces; i++) {
-                    struct segment piece = view_piece(&view, 4, i);
+                    struct segment piece = view_piece(&view, 4, 0, i);
                     CU_ASSERT(piece.n > 0 && piece.first / 4 == (piece.first + piece.n - 1) / 4);
                     if (rows == n)
                         row = 5;
@@ -45,6 +47,24 @@ static void pieces_cover_each_row_once_and_end_at_multiples_of_the_chunk(void)
                 }
                 CU_ASSERT_EQUAL(rows, n + m);
             }
+}
+
+static void pieces_of_segments_alike_are_found_without_a_search(void)
+{
+    struct segment seg[3] = {{.row = 0, .n = 8, .first = 16}, {.row = 0, .n = 8, .first = 24}, {.row = 0, .first = 32}};
+    for (size_t last = 0; last < 12; last++)
+        for (size_t second = 7; second < 9; second++) {
+            struct view view = {seg, 3};
+            size_t per_segment;
+            seg[1].first = 16 + second;
+            seg[2].n = last;
+            size_t pieces = view_pieces(&view, 4, &per_segment);
+            CU_ASSERT_EQUAL(per_segment, second == 8 && last <= 8 ? 2 : 0);
+            for (size_t i = 0; i < pieces; i++) {
+                struct segment found = view_piece(&view, 4, per_segment, i), sought = view_piece(&view, 4, 0, i);
+                CU_ASSERT(memcmp(&found, &sought, sizeof found) == 0);
+            }
+        }
 }
 
 static void scratch_is_handed_out_in_aligned_parts_that_do_not_overlap(void)
@@ -61,4 +81,5 @@ static void scratch_is_handed_out_in_aligned_parts_that_do_not_overlap(void)
 
 TEST_SUITE("lib/attention/plan", TEST(a_query_sees_the_rows_that_its_span_says),
            TEST(pieces_cover_each_row_once_and_end_at_multiples_of_the_chunk),
+           TEST(pieces_of_segments_alike_are_found_without_a_search),
            TEST(scratch_is_handed_out_in_aligned_parts_that_do_not_overlap))

@@ -168,8 +168,9 @@ static void attend(struct drive *drive, uint64_t first_query, uint64_t step, con
                        .out = out,
                        .out_stride = t->group * t->e};
     a.n_views = drive->cache->ops->view(drive->cache, first_query, q, a.view);
+    size_t n_units = attend_units(&a);
     void *shared = nan_block(attend_shared_bytes(&a)), *scratch = nan_block(attend_scratch_bytes(&a));
-    for (size_t u = 0; u < attend_units(&a); u++)
+    for (size_t u = 0; u < n_units; u++)
         attend_unit(&a, u, shared, scratch);
     attend_finish(&a, shared);
     free(shared);
