@@ -4,9 +4,10 @@
 #include "kernels/vector_avx2.h"
 #include "kernels/vector_avx2_quant.h"
 
+#include "kernels/vector_accumulate.h"
 #include "kernels/vector_math.h"
 #include "kernels/vector_rows.h"
-#include "kernels/vector_tile.h"
+#include "kernels/vector_score.h"
 
 #include "kernels/vector_quant_keys.h"
 #include "kernels/vector_quant_values.h"

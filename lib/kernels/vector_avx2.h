@@ -16,8 +16,8 @@ enum { W = 8 };
 /* How many vectors of rows or columns go with m queries in a micro-kernel, so that m * VECTORS(m) accumulators hide the latency
  * of an FMA (8 in flight) and fit 16 registers beside their operands. */
 enum { TILE_QUERIES = 6 };
-#define SCORE_QUERIES(id) ((id) == STORAGE_F16 ? 5 : TILE_QUERIES) /* widening halves takes registers, too */
 #define VECTORS(m) ((m) == 1 ? 8 : (m) == 2 ? 4 : 2)
+#define SCORE_VECTORS(id, m) ((id) == STORAGE_F16 ? ((m) <= 3 ? 4 : 2) : VECTORS(m))
 
 typedef __m256 vf;  /* floats */
 typedef __m256i vi; /* their bits, as signed integers */
@@ -170,6 +170,47 @@ INLINE vf v_load_f16(const void *p)
     return _mm256_cvtph_ps(_mm_loadu_si128(p));
 }
 
+/* Of W pairs of bf16: the first ones; and the second ones, where `low` is what v_low_bf16 gave: its lower halves are 0. */
+INLINE vf v_low_bf16(const void *pairs)
+{
+    return v_floats(v_shift_left(v_load_bits(pairs), 16));
+}
+
+INLINE vf v_high_bf16(vf low, const void *pairs)
+{
+    return v_floats(_mm256_blend_epi16(v_bits(low), v_load_bits(pairs), 0xaa));
+}
+
+/* x[0], x[1], x[0], x[1], ... */
+INLINE vf v_set_pair(const float *x)
+{
+    double pair;
+    memcpy(&pair, x, sizeof pair);
+    return _mm256_castpd_ps(_mm256_set1_pd(pair));
+}
+
+/* a0 + a1, a2 + a3, ..., b0 + b1, b2 + b3, ... */
+INLINE vf v_pair_sums(vf a, vf b)
+{
+    __m256d sums = _mm256_castps_pd(_mm256_hadd_ps(a, b));
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(sums, 0xd8));
+}
+
+/* The lanes of a and b in a row, split into even and odd ones, and back. */
+INLINE void v_split(vf *a, vf *b)
+{
+    vf low = _mm256_permute2f128_ps(*a, *b, 0x20), high = _mm256_permute2f128_ps(*a, *b, 0x31);
+    *a = _mm256_shuffle_ps(low, high, 0x88);
+    *b = _mm256_shuffle_ps(low, high, 0xdd);
+}
+
+INLINE void v_join(vf *a, vf *b)
+{
+    vf low = _mm256_unpacklo_ps(*a, *b), high = _mm256_unpackhi_ps(*a, *b);
+    *a = _mm256_permute2f128_ps(low, high, 0x20);
+    *b = _mm256_permute2f128_ps(low, high, 0x31);
+}
+
 /* The low 16 bits of each lane, and floats rounded to halves, to W consecutive 16-bit elements. */
 INLINE void v_store_low(void *p, vi x)
 {
@@ -223,6 +264,12 @@ INLINE float v_first(vf x)
 INLINE void v_prefetch(const void *p)
 {
     _mm_prefetch(p, _MM_HINT_T0);
+}
+
+/* The same, no nearer than the second-level cache. */
+INLINE void v_prefetch_far(const void *p)
+{
+    _mm_prefetch(p, _MM_HINT_T1);
 }
 
 #endif

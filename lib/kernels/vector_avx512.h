@@ -15,8 +15,8 @@ enum { W = 16 };
 
 /* 32 registers: up to 24 accumulators beside their operands. */
 enum { TILE_QUERIES = 6 };
-#define SCORE_QUERIES(id) TILE_QUERIES
 #define VECTORS(m) ((m) <= 2 ? 8 : 4)
+#define SCORE_VECTORS(id, m) VECTORS(m)
 
 typedef __m512 vf;
 typedef __m512i vi;
@@ -159,6 +159,50 @@ INLINE vf v_load_f16(const void *p)
     return _mm512_cvtph_ps(_mm256_loadu_si256(p));
 }
 
+INLINE vf v_low_bf16(const void *pairs)
+{
+    return v_floats(v_shift_left(v_load_bits(pairs), 16));
+}
+
+INLINE vf v_high_bf16(vf low, const void *pairs)
+{
+    return v_floats(_mm512_mask_mov_epi16(v_bits(low), 0xaaaaaaaa, v_load_bits(pairs)));
+}
+
+INLINE vf v_set_pair(const float *x)
+{
+    double pair;
+    memcpy(&pair, x, sizeof pair);
+    return _mm512_castpd_ps(_mm512_set1_pd(pair));
+}
+
+/* Lanes 0, 2, 4, ... of a and b in a row; plus 1: the odd ones. */
+INLINE vi v_even_lanes(void)
+{
+    return _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+}
+
+INLINE void v_split(vf *a, vf *b)
+{
+    vf even = _mm512_permutex2var_ps(*a, v_even_lanes(), *b);
+    *b = _mm512_permutex2var_ps(*a, v_or(v_even_lanes(), v_set1_bits(1)), *b);
+    *a = even;
+}
+
+INLINE vf v_pair_sums(vf a, vf b)
+{
+    v_split(&a, &b);
+    return v_add(a, b);
+}
+
+INLINE void v_join(vf *a, vf *b)
+{
+    vi low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    vf first = _mm512_permutex2var_ps(*a, low, *b);
+    *b = _mm512_permutex2var_ps(*a, v_add_bits(low, v_set1_bits(8)), *b);
+    *a = first;
+}
+
 INLINE void v_store_low(void *p, vi x)
 {
     _mm256_storeu_si256(p, _mm512_cvtepi32_epi16(x));
@@ -212,6 +256,11 @@ INLINE float v_first(vf x)
 INLINE void v_prefetch(const void *p)
 {
     _mm_prefetch(p, _MM_HINT_T0);
+}
+
+INLINE void v_prefetch_far(const void *p)
+{
+    _mm_prefetch(p, _MM_HINT_T1);
 }
 
 #endif

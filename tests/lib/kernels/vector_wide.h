@@ -12,8 +12,8 @@
 
 enum { W = 16 };
 enum { TILE_QUERIES = 6 };
-#define SCORE_QUERIES(id) TILE_QUERIES
 #define VECTORS(m) ((m) <= 2 ? 8 : 4)
+#define SCORE_VECTORS(id, m) VECTORS(m)
 
 typedef struct {
     float x[W];
@@ -180,6 +180,44 @@ INLINE vf v_load_f16(const void *p)
     LANES(vf, f16_to_f32(wide_half(p, l)));
 }
 
+INLINE vf v_low_bf16(const void *pairs)
+{
+    LANES(vf, bf16_to_f32(wide_half(pairs, 2 * l)));
+}
+
+INLINE vf v_high_bf16(vf low, const void *pairs)
+{
+    vi high = v_load_bits(pairs);
+    LANES(vf, f32_of_bits((f32_bits(low.x[l]) & 0xffffu) | ((uint32_t)high.x[l] & 0xffff0000u)));
+}
+
+INLINE vf v_set_pair(const float *x_)
+{
+    LANES(vf, x_[l % 2]);
+}
+
+INLINE void v_split(vf *a, vf *b)
+{
+    vf from[2] = {*a, *b};
+    for (size_t l = 0; l < W; l++) {
+        a->x[l] = from[2 * l / W].x[2 * l % W];
+        b->x[l] = from[2 * l / W].x[2 * l % W + 1];
+    }
+}
+
+INLINE void v_join(vf *a, vf *b)
+{
+    vf even = *a, odd = *b;
+    for (size_t l = 0; l < 2 * (size_t)W; l++)
+        (l < W ? a : b)->x[l % W] = (l % 2 ? odd : even).x[l / 2];
+}
+
+INLINE vf v_pair_sums(vf a, vf b)
+{
+    v_split(&a, &b);
+    return v_add(a, b);
+}
+
 INLINE void v_store_low(void *p, vi x)
 {
     for (size_t l = 0; l < W; l++)
@@ -223,6 +261,10 @@ INLINE float v_first(vf x)
 }
 
 INLINE void v_prefetch(const void *p)
+{
+}
+
+INLINE void v_prefetch_far(const void *p)
 {
 }
 

@@ -2,9 +2,10 @@
 #include "vector_wide.h"
 #include "vector_wide_quant.h"
 
+#include "kernels/vector_accumulate.h"
 #include "kernels/vector_math.h"
 #include "kernels/vector_rows.h"
-#include "kernels/vector_tile.h"
+#include "kernels/vector_score.h"
 
 #include "kernels/vector_quant_keys.h"
 #include "kernels/vector_quant_values.h"
