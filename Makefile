@@ -96,9 +96,13 @@ lint:
 format:
 	clang-format -i $(shell git ls-files '*.c' '*.h')
 
-## bench: kernels and pipeline beside the machine's limits, as JSON lines in $(B)/bench.jsonl
-bench: $(B)/attnd $(B)/attn
-	@{ $(B)/attn bench kernels --json; $(B)/attn bench pipeline --json; } | tee $(B)/bench.jsonl
+## bench: kernels and pipeline beside the machine's limits, as JSON lines in $(B)/bench.jsonl and drawn in $(B)/bench.svg
+bench:
+	@tools/deps build bench
+	@$(MAKE) --no-print-directory $(B)/attnd $(B)/attn
+	@{ $(B)/attn bench kernels --json && $(B)/attn bench pipeline --json; } >$(B)/bench.jsonl || { cat $(B)/bench.jsonl; exit 1; }
+	@cat $(B)/bench.jsonl
+	@$(B)/attn bench plot --results $(B)/bench.jsonl --plot $(B)/bench.svg
 
 ## fuzz: run each fuzz target for SECONDS (default 60), sanitized
 SECONDS := 60

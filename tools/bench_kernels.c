@@ -4,6 +4,7 @@
  * peak of the type computed in); fraction_of_limit is that time over the measured one. Rounds interleave the loops that find the
  * limits with what they limit, and every number is the median of its rounds: shared machines are never at rest. */
 #include "tools/bench/bench.h"
+#include "tools/bench/compare.h"
 #include "tools/bench/limits.h"
 #include "tools/bench/subject.h"
 #include "tools/bench/summary.h"
@@ -71,7 +72,7 @@ enum { N_ROWS = sizeof table / sizeof *table };
 /* ------------------------------------------------------------------ options */
 
 struct options {
-    const char *only, *isa;
+    const char *only, *isa, *compare, *with;
     uint64_t threads;
     bool json, quick;
 };
@@ -84,6 +85,8 @@ static const struct command_option option_table[] = {
     {"--isa", "NAME", OPTION_TEXT, PLACE(isa), 0, 0, false, "instruction set (default: the best that runs here)"},
     {"--quick", NULL, OPTION_SWITCH, PLACE(quick), 0, 0, false,
      "tiny sizes and few rounds: tells whether it runs, not how fast"},
+    {"--compare", "OLD NEW", OPTION_TEXT, PLACE(compare), 0, 0, false,
+     "measure nothing: set two files of such JSON lines side by side"},
     {"--json", NULL, OPTION_SWITCH, PLACE(json), 0, 0, false, "one JSON object per case and line"},
 };
 
@@ -216,16 +219,35 @@ static void print_row(const struct line *l)
     fflush(stdout);
 }
 
+/* Takes the second value of --compare out of the arguments; NULL when it is not there. */
+static const char *take_second(int *argc, char **argv)
+{
+    for (int i = 1; i + 2 < *argc; i++)
+        if (strcmp(argv[i], "--compare") == 0) {
+            const char *second = argv[i + 2];
+            for (int j = i + 2; j < *argc; j++) /* the NULL at the end, too */
+                argv[j] = argv[j + 1];
+            --*argc;
+            return second;
+        }
+    return NULL;
+}
+
 int bench_kernels(int argc, char **argv)
 {
     struct options o = {.threads = team_cpus()};
     struct option_group group = {option_table, sizeof option_table / sizeof *option_table, &o};
     struct fault fault = {0};
     char machine[MACHINE_BYTES];
+    o.with = take_second(&argc, argv);
     int code = command_parse(who, "How fast attention and appending are, each beside the machine's limits in the same run.",
                              &group, 1, argc, argv);
     if (code != COMMAND_GO_ON)
         return code;
+    if (o.compare && !o.with)
+        return command_usage(who, "--compare takes two files");
+    if (o.compare)
+        return bench_compare(who, o.compare, o.with, o.json);
     if (o.only && !known(o.only))
         return command_usage(who, "--only: no kernel is called '%s'", o.only);
     const struct kernels *kernels = o.isa ? kernels_find(o.isa) : kernels_best();

@@ -173,9 +173,11 @@ static void only_runs_one_kernel_on_the_instruction_set_asked_for(void)
 
 static void what_it_does_not_have_is_wrong_usage(void)
 {
-    static const char *const wrong[] = {"kernels --only nothing",      "kernels --isa abacus",        "kernels --threads 0",
-                                        "policies --only full",        "policies --stream pigeons",   "policies --tokens 10",
-                                        "pipeline --transport pigeon", "pipeline --transport inproc", "nothing"};
+    static const char *const wrong[] = {"kernels --only nothing",      "kernels --isa abacus",
+                                        "kernels --threads 0",         "policies --only full",
+                                        "policies --stream pigeons",   "policies --tokens 10",
+                                        "pipeline --transport pigeon", "pipeline --transport inproc",
+                                        "kernels --compare one",       "nothing"};
     struct lines lines;
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         bench(&lines, wrong[i]);
@@ -245,6 +247,98 @@ static void clusters_make_subgen_good_and_without_them_it_samples_and_says_so(vo
     CU_ASSERT(isotropic > 0.8);
 }
 
+/* ------------------------------------------------------------------ results */
+
+/* A line as a run prints it, of a case that `tokens` tells from others. */
+static void put_result(FILE *file, int tokens, double seconds, double fraction)
+{
+    fprintf(file,
+            "{\"kernel\": \"append\", \"key_storage\": \"bf16\", \"value_storage\": \"f16\", \"isa\": \"any\", \"heads\": 32, "
+            "\"kv_heads\": 8, \"key_dim\": 128, \"value_dim\": 64, \"tokens\": %d, \"threads\": 2, \"seconds\": %g, "
+            "\"fraction_of_limit\": %g}\n",
+            tokens, seconds, fraction);
+}
+
+/* Two files: cases 1 and 2 in the old one, 2 and 3 in the new one, with a line of the pipeline. */
+static void put_files(char old_path[], char new_path[])
+{
+    FILE *file[2] = {fdopen(mkstemp(old_path), "w"), fdopen(mkstemp(new_path), "w")};
+    CU_ASSERT_FATAL(file[0] && file[1]);
+    put_result(file[0], 1, 1, 0.5);
+    put_result(file[0], 2, 3, 0.25);
+    put_result(file[1], 2, 2, 0.5);
+    put_result(file[1], 3, 1, 0.5);
+    fprintf(file[1], "\n{\"transport\": \"ipc\", \"in_flight\": 1, \"ratio_p50\": 1.5}\n");
+    fclose(file[0]);
+    fclose(file[1]);
+}
+
+static void two_files_are_compared_case_by_case(void)
+{
+    char old_path[] = "/tmp/attnd-test-XXXXXX", new_path[] = "/tmp/attnd-test-XXXXXX", args[160];
+    struct lines lines;
+    put_files(old_path, new_path);
+    snprintf(args, sizeof args, "kernels --compare %s %s --json", old_path, new_path);
+    bench(&lines, args);
+    CU_ASSERT_EQUAL(lines.code, COMMAND_DONE);
+    CU_ASSERT_EQUAL_FATAL(lines.n, 1);
+    CU_ASSERT_EQUAL(number(lines.line[0], "tokens"), 2);
+    CU_ASSERT_EQUAL(number(lines.line[0], "old_seconds"), 3);
+    CU_ASSERT_EQUAL(number(lines.line[0], "new_seconds"), 2);
+    CU_ASSERT_EQUAL(number(lines.line[0], "speedup"), 1.5);
+    CU_ASSERT_EQUAL(number(lines.line[0], "old_fraction_of_limit"), 0.25);
+    CU_ASSERT_EQUAL(number(lines.line[0], "new_fraction_of_limit"), 0.5);
+    CU_ASSERT_PTR_NOT_NULL(strstr(lines.errors, "append bf16+f16 32/8 d128 n1 t2"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(lines.errors, "append bf16+f16 32/8 d128 n3 t2"));
+    drop(&lines);
+    unlink(old_path);
+    unlink(new_path);
+}
+
+static void files_that_cannot_be_compared_are_named(void)
+{
+    char old_path[] = "/tmp/attnd-test-XXXXXX", new_path[] = "/tmp/attnd-test-XXXXXX", args[160];
+    struct lines lines;
+    put_files(old_path, new_path);
+    snprintf(args, sizeof args, "kernels --compare %s /nowhere/else", old_path);
+    bench(&lines, args);
+    CU_ASSERT_EQUAL(lines.code, COMMAND_FAILED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(lines.errors, "/nowhere/else"));
+    FILE *file = fopen(old_path, "a");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    fprintf(file, "{\"kernel\": \"append\"}\n");
+    fclose(file);
+    snprintf(args, sizeof args, "kernels --compare %s %s", old_path, new_path);
+    bench(&lines, args);
+    CU_ASSERT_EQUAL(lines.code, COMMAND_FAILED);
+    snprintf(args, sizeof args, "%s:3:", old_path);
+    CU_ASSERT_PTR_NOT_NULL(strstr(lines.errors, args));
+    unlink(old_path);
+    unlink(new_path);
+}
+
+static void results_are_drawn_or_it_says_what_is_missing(void)
+{
+    char old_path[] = "/tmp/attnd-test-XXXXXX", new_path[] = "/tmp/attnd-test-XXXXXX", args[160], drawing[64], text[64] = "";
+    struct lines lines;
+    put_files(old_path, new_path);
+    snprintf(drawing, sizeof drawing, "%s.svg", new_path);
+    snprintf(args, sizeof args, "plot --results %s --plot %s", new_path, drawing);
+    bench(&lines, args);
+    if (lines.code == COMMAND_DONE) {
+        FILE *file = fopen(drawing, "r");
+        CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+        CU_ASSERT(fread(text, 1, sizeof text - 1, file) > 0);
+        CU_ASSERT_PTR_NOT_NULL(strstr(text, "<?xml"));
+        fclose(file);
+    } else {
+        CU_ASSERT_PTR_NOT_NULL(strstr(lines.errors, "gnuplot"));
+    }
+    unlink(drawing);
+    unlink(old_path);
+    unlink(new_path);
+}
+
 /* ------------------------------------------------------------------ pipeline */
 
 /* The programs that it starts lie beside the test program when all is built. */
@@ -285,6 +379,7 @@ static void the_pipeline_is_measured_beside_an_echo_of_as_many_bytes(void)
 
 TEST_SUITE("tools/bench", TEST(every_kernel_has_lines_whose_numbers_fit_together),
            TEST(only_runs_one_kernel_on_the_instruction_set_asked_for), TEST(what_it_does_not_have_is_wrong_usage),
-           TEST(every_policy_with_a_budget_has_a_line_and_keeps_to_it),
+           TEST(two_files_are_compared_case_by_case), TEST(files_that_cannot_be_compared_are_named),
+           TEST(results_are_drawn_or_it_says_what_is_missing), TEST(every_policy_with_a_budget_has_a_line_and_keeps_to_it),
            TEST(clusters_make_subgen_good_and_without_them_it_samples_and_says_so),
            TEST(the_pipeline_is_measured_beside_an_echo_of_as_many_bytes))
