@@ -9,8 +9,8 @@
 #include "kernels/vector_rows.h"
 #include "kernels/vector_score.h"
 
+#include "kernels/avx2_values.h"
 #include "kernels/vector_quant_keys.h"
-#include "kernels/vector_quant_values.h"
 
 #include "kernels/tables.h"
 #define VECTOR_TABLE kernels_avx2

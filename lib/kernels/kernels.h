@@ -19,6 +19,10 @@
 struct kernels {
     const char *isa; /* "scalar", "avx2", "avx512" */
 
+    /* Quantised rows (kernels/quant.h) may meet queries rounded to 16 bits of their largest coordinate, and weights rounded to 16
+     * bits of the largest of 16 rows: a hundredth or less of what storing the rows has cost. A query's bits do not depend on the
+     * other queries, nor on how rows are cut into calls at multiples of PANEL. */
+
     /* s[i*lds + j] = <q_i, k_(row+j)>, i < n_q, j < n rounded up to PANEL (the padding lanes are finite or garbage scores of
      * rows that are not there: mask them). q (n_q, d) contiguous; keys: the block's row 0; row: a multiple of PANEL. */
     void (*score[N_STORAGE])(const float *q, size_t n_q, size_t d, const void *keys, size_t row, size_t n, float *s,

@@ -5,9 +5,7 @@
 #include "kernels/quant.h"
 #include "kernels/vector_avx2.h"
 
-/* Queries side by side in the kernels of quantised rows, and vectors of columns that go with m of them. */
-enum { QUANT_QUERIES = 4 };
-#define QUANT_VECTORS(m) ((m) <= 2 ? 4 : 2)
+enum { QUANT_QUERIES = 4 }; /* side by side in the kernels of quantised rows */
 
 /* Lane l of the result: x[l] + x[l ^ h] where l & h is 0, else x[l ^ h] - x[l]. h: 1, 2, ... W / 2, a constant. */
 INLINE vf v_butterfly(vf x, size_t h)
@@ -62,12 +60,7 @@ INLINE vi v_lookup(const int8_t table[16], vi index)
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)table)), index);
 }
 
-/* ---- values: a block's levels as bytes, then as floats, W columns at a time */
-
-enum { QUANT_BLOCK_VECTORS = QUANT_BLOCK / W };
-#define LEVEL_UNIT 0x1p-24f /* what v_levels' floats are to be multiplied with */
-
-/* Byte c is column c's level. */
+/* A block's levels, byte c column c's. */
 INLINE vi v_block(enum storage_id id, const uint8_t *codes)
 {
     if (quant_bits(id) == 8)
@@ -88,22 +81,6 @@ INLINE vi v_block(enum storage_id id, const uint8_t *codes)
         x = _mm256_or_si256(x, _mm256_slli_epi32(_mm256_and_si256(bit, _mm256_set1_epi8(1)), 2));
     }
     return v_lookup(quant_levels(id), x);
-}
-
-/* Columns quant_column(v, 0) ... quant_column(v, W - 1) of a block. A byte in the highest place of its lane is a level times 2^24:
- * one shuffle within halves puts it there. */
-INLINE vf v_levels(vi block, int v)
-{
-#define PLACE_OF(byte) ((byte) << 24 | 0x808080)
-    const vi place = _mm256_setr_epi32(PLACE_OF(4 * v), PLACE_OF(4 * v + 1), PLACE_OF(4 * v + 2), PLACE_OF(4 * v + 3),
-                                       PLACE_OF(4 * v), PLACE_OF(4 * v + 1), PLACE_OF(4 * v + 2), PLACE_OF(4 * v + 3));
-#undef PLACE_OF
-    return _mm256_cvtepi32_ps(_mm256_shuffle_epi8(block, place));
-}
-
-INLINE size_t quant_column(size_t v, size_t lane)
-{
-    return 4 * v + lane % 4 + lane / 4 * 16;
 }
 
 #endif

@@ -6,7 +6,7 @@
 #include "kernels/vector_avx512.h"
 
 enum { QUANT_QUERIES = 4 };
-#define QUANT_VECTORS(m) 2
+#define QUANT_VECTORS(m) 2 /* vectors of columns that go with m of them */
 
 INLINE vf v_butterfly(vf x, size_t h)
 {
@@ -56,8 +56,10 @@ INLINE vi v_lookup(const int8_t table[16], vi index)
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const void *)table)), index);
 }
 
+/* ---- values: a block's levels as bytes, then as floats, W columns at a time */
+
 enum { QUANT_BLOCK_VECTORS = QUANT_BLOCK / W };
-#define LEVEL_UNIT 1.0f
+#define LEVEL_UNIT 1.0f /* what v_levels' floats are to be multiplied with */
 
 INLINE __m256i v_block(enum storage_id id, const uint8_t *codes)
 {
@@ -82,6 +84,7 @@ INLINE __m256i v_block(enum storage_id id, const uint8_t *codes)
     return _mm256_shuffle_epi8(table, x);
 }
 
+/* Columns quant_column(v, 0) ... quant_column(v, W - 1) of a block. */
 INLINE vf v_levels(__m256i block, int v)
 {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(v ? _mm256_extracti128_si256(block, 1) : _mm256_castsi256_si128(block)));

@@ -58,6 +58,7 @@ INLINE void levels_of_4(const int8_t *table, const char *codes, char *levels)
     vi mask = v_set1_bits(0x0f0f0f0f);
     for (size_t l = 0; l < (size_t)4 * PANEL * 4; l += W * 4) { /* 4 units of codes: coordinates 0..15 low, 16..31 high */
         vi x = v_load_bits(codes + l);
+        v_prefetch(codes + l + SCORE_AHEAD);
         v_store_bits(levels + l, v_lookup(table, v_and(x, mask)));
         v_store_bits(levels + l + (size_t)4 * PANEL * 4, v_lookup(table, v_and(v_shift_down(x, 4), mask)));
     }
@@ -71,6 +72,8 @@ INLINE void levels_of_2(bool third, const int8_t *table, const char *codes, char
         vi x0 = v_load_bits(codes + l), x1 = v_load_bits(codes + PANEL * 4 + l), x2 = two;
         if (third)
             x2 = v_load_bits(codes + (size_t)2 * PANEL * 4 + l);
+        for (size_t line = 0; line < (third ? 3 : 2) * PANEL * 4; line += PANEL * 4)
+            v_prefetch(codes + line + SCORE_AHEAD);
 #define LEVELS(unit, code, bit)                                                                                                \
     v_store_bits(levels + (size_t)(unit)*PANEL * 4 + l,                                                                        \
                  v_lookup(table, third ? v_or(v_and(code, two), v_and(bit, four)) : v_and(code, two)))
@@ -151,6 +154,8 @@ INLINE void score_quant_panel(enum storage_id id, size_t m, const struct quant_q
             until = end - from < EXACT_BLOCKS ? end : from + EXACT_BLOCKS;
             EACH_OF_8(CLEAR)
             for (; at < until * UNITS_OF_BLOCK; at++) {
+                if (quant_bits(id) == 8)
+                    v_prefetch(levels + at * PANEL * 4 + SCORE_AHEAD);
                 LOAD(0)
                 LOAD(1)
                 EACH_OF_8(MULTIPLY_EVEN)
@@ -183,8 +188,6 @@ INLINE void score_quant(enum storage_id id, const float *q, size_t n_q, size_t d
             quant_query(id, q + i * d, d, factor, queries.pair[i], &queries.unit[i]);
         const char *panel = (const char *)keys + row / PANEL * panel_bytes;
         for (size_t i = 0; i < n_panels; i++, panel += panel_bytes) {
-            for (size_t line = 0; line < panel_bytes; line += 64)
-                v_prefetch(panel + panel_bytes + line);
             const char *levels = levels_of_panel(id, panel, d, buffer), *scales = panel + scales_at;
             float *to = s + i * PANEL;
             switch (m) {
