@@ -11,7 +11,7 @@ static inline void score_quant(enum storage_id id, const float *q, size_t n_q, s
                                float *s, size_t lds)
 {
     float factor[SHAPE_DIM_MAX], rotated[QUERIES * SHAPE_DIM_MAX], key[SHAPE_DIM_MAX];
-    struct quant_row codes;
+    struct quant_row codes = {0};
     if (quant_rotates(id))
         rotate_factors(d, factor);
     for (size_t first = 0, m; first < n_q; first += m, q += m * d, s += m * lds) {
@@ -36,7 +36,7 @@ static inline void accumulate_quant(enum storage_id id, const float *p, size_t l
                                     const void *values, size_t row, size_t n, size_t e, float *acc, size_t lda)
 {
     float factor[SHAPE_DIM_MAX], sum[QUERIES * SHAPE_DIM_MAX], value[SHAPE_DIM_MAX];
-    struct quant_row codes;
+    struct quant_row codes = {0};
     size_t row_bytes = quant_value_bytes(id, e);
     if (quant_rotates(id))
         rotate_factors(e, factor);
@@ -62,7 +62,7 @@ static inline void accumulate_quant(enum storage_id id, const float *p, size_t l
 static inline void pack_quant(enum storage_id id, bool keys, const float *rows, size_t n, size_t width, void *block, size_t row)
 {
     float factor[SHAPE_DIM_MAX], rotated[SHAPE_DIM_MAX];
-    struct quant_row codes;
+    struct quant_row codes = {0};
     if (quant_rotates(id))
         rotate_factors(width, factor);
     for (size_t j = 0; j < n; j++, rows += width) {
@@ -80,7 +80,7 @@ static inline void unpack_quant(enum storage_id id, bool keys, const void *block
                                 float *rows)
 {
     float factor[SHAPE_DIM_MAX];
-    struct quant_row codes;
+    struct quant_row codes = {0};
     if (quant_rotates(id))
         rotate_factors(width, factor);
     for (size_t j = 0; j < n; j++, rows += width) {
@@ -96,7 +96,7 @@ static inline void unpack_quant(enum storage_id id, bool keys, const void *block
 
 static inline size_t nearest_quant(enum storage_id id, const float *x, size_t d, const void *keys, size_t n, float *distance)
 {
-    float key[SHAPE_DIM_MAX];
+    float key[SHAPE_DIM_MAX] = {0};
     size_t row = 0;
     *distance = INFINITY;
     for (size_t j = 0; j < n; j++) {
