@@ -204,13 +204,11 @@ INLINE void accumulate_quant(enum storage_id id, const float *p, size_t ldp, con
             for (size_t i = 0, m; i < now; i += m) {
                 const float *w = p + i * ldp + at - row;
                 float *to = sum + i * lds;
-                m = now - i < QUANT_QUERIES ? now - i : QUANT_QUERIES;
-                switch (m) {
-                case 1: accumulate_groups(id, 1, w, ldp, here, row_bytes, lo, hi, levels, e, to, lds); break;
-                case 2: accumulate_groups(id, 2, w, ldp, here, row_bytes, lo, hi, levels, e, to, lds); break;
-                case 3: accumulate_groups(id, 3, w, ldp, here, row_bytes, lo, hi, levels, e, to, lds); break;
-                default: accumulate_groups(id, 4, w, ldp, here, row_bytes, lo, hi, levels, e, to, lds); break;
-                }
+                m = now - i < QUANT_QUERIES ? 1 : QUANT_QUERIES; /* each size is code for each type */
+                if (m == 1)
+                    accumulate_groups(id, 1, w, ldp, here, row_bytes, lo, hi, levels, e, to, lds);
+                else
+                    accumulate_groups(id, QUANT_QUERIES, w, ldp, here, row_bytes, lo, hi, levels, e, to, lds);
             }
         }
         for (size_t i = 0; i < now; i++) {

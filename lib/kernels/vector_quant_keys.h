@@ -180,23 +180,21 @@ INLINE void score_quant(enum storage_id id, const float *q, size_t n_q, size_t d
     float factor[SHAPE_DIM_MAX];
     char buffer[SHAPE_DIM_MAX * PANEL];
     size_t panel_bytes = PANEL * quant_key_bytes(id, d), n_panels = (n + PANEL - 1) / PANEL;
-    size_t scales_at = quant_code_units(id, d) * PANEL * 4, n_blocks = (n_q + QUANT_QUERIES - 1) / QUANT_QUERIES;
+    size_t scales_at = quant_code_units(id, d) * PANEL * 4, m;
     if (quant_rotates(id))
         rotate_factors(d, factor);
-    for (size_t b = 0, m; b < n_blocks; b++, q += m * d, s += m * lds) {
-        m = block_of(n_q, b, n_blocks);
+    for (; n_q; n_q -= m, q += m * d, s += m * lds) { /* four, or one: each size is code for each type */
+        m = n_q >= QUANT_QUERIES ? QUANT_QUERIES : 1;
         for (size_t i = 0; i < m; i++)
             quant_query(id, q + i * d, d, factor, queries.pair[i], &queries.unit[i]);
         const char *panel = (const char *)keys + row / PANEL * panel_bytes;
         for (size_t i = 0; i < n_panels; i++, panel += panel_bytes) {
             const char *levels = levels_of_panel(id, panel, d, buffer), *scales = panel + scales_at;
             float *to = s + i * PANEL;
-            switch (m) {
-            case 1: score_quant_panel(id, 1, &queries, d, levels, scales, to, lds); break;
-            case 2: score_quant_panel(id, 2, &queries, d, levels, scales, to, lds); break;
-            case 3: score_quant_panel(id, 3, &queries, d, levels, scales, to, lds); break;
-            default: score_quant_panel(id, 4, &queries, d, levels, scales, to, lds); break;
-            }
+            if (m == 1)
+                score_quant_panel(id, 1, &queries, d, levels, scales, to, lds);
+            else
+                score_quant_panel(id, QUANT_QUERIES, &queries, d, levels, scales, to, lds);
         }
     }
 }

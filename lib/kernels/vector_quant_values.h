@@ -102,22 +102,20 @@ INLINE void accumulate_quant(enum storage_id id, const float *p, size_t ldp, con
 {
     float factor[SHAPE_DIM_MAX], sum[QUANT_QUERIES * SHAPE_DIM_MAX], ordered[SHAPE_DIM_MAX];
     size_t row_bytes = quant_value_bytes(id, e), lds = quant_blocks(e) * QUANT_BLOCK;
-    size_t n_blocks = (n_q + QUANT_QUERIES - 1) / QUANT_QUERIES;
+    size_t m;
     const char *at = (const char *)values + row * row_bytes;
     if (quant_rotates(id))
         rotate_factors(e, factor);
-    for (size_t b = 0, m; b < n_blocks; b++, p += m * ldp, acc += m * lda, f += m) {
-        m = block_of(n_q, b, n_blocks);
+    for (; n_q; n_q -= m, p += m * ldp, acc += m * lda, f += m) { /* four, or one: each size is code for each type */
+        m = n_q >= QUANT_QUERIES ? QUANT_QUERIES : 1;
         memset(sum, 0, m * lds * sizeof *sum);
         for (size_t j = 0, now; j < n; j += now) {
             now = n - j < QUANT_ROWS ? n - j : QUANT_ROWS;
             const char *here = at + j * row_bytes;
-            switch (m) {
-            case 1: accumulate_quant_rows(id, 1, p + j, ldp, here, row_bytes, now, e, sum, lds); break;
-            case 2: accumulate_quant_rows(id, 2, p + j, ldp, here, row_bytes, now, e, sum, lds); break;
-            case 3: accumulate_quant_rows(id, 3, p + j, ldp, here, row_bytes, now, e, sum, lds); break;
-            default: accumulate_quant_rows(id, 4, p + j, ldp, here, row_bytes, now, e, sum, lds); break;
-            }
+            if (m == 1)
+                accumulate_quant_rows(id, 1, p + j, ldp, here, row_bytes, now, e, sum, lds);
+            else
+                accumulate_quant_rows(id, QUANT_QUERIES, p + j, ldp, here, row_bytes, now, e, sum, lds);
         }
         rescale(f, m, e, acc, lda);
         for (size_t i = 0; i < m; i++) {
