@@ -8,6 +8,7 @@ PREFIX  := /usr/local
 # Python looks there by itself where PREFIX is /usr; elsewhere PYTHONPATH must name the folder.
 PYTHON_DIR := $(PREFIX)/lib/python3/dist-packages/attnd
 VERSION := 0.1.0
+JOBS    := $(shell nproc)
 
 ifeq ($(FLAVOUR),tsan)
 CC := clang
@@ -75,12 +76,13 @@ help:
 ## demo: install what is missing, build, start the daemon, run two language models through it, stop it
 demo:
 	@tools/deps build
-	@$(MAKE) --no-print-directory $(B)/attnd $(B)/attn
+	@$(MAKE) -j$(JOBS) --no-print-directory $(B)/attnd $(B)/attn
 	@tools/demo $(B)
 
 ## test: install what is missing, build, run all tests
 test:
 	@tools/deps build test
+	@$(MAKE) -j$(JOBS) --no-print-directory all
 	@$(MAKE) --no-print-directory check
 
 ## check: build and run all tests (ONLY=part of a suite's name: some), without installing anything
@@ -108,6 +110,7 @@ bench:
 SECONDS := 60
 fuzz:
 	@tools/deps build lint
+	@$(MAKE) -j$(JOBS) --no-print-directory FLAVOUR=fuzz CC=clang fuzz-build
 	@$(MAKE) --no-print-directory FLAVOUR=fuzz CC=clang fuzz-run
 
 ## install: copy programs, library, headers, Python client and example configuration under PREFIX (default /usr/local)
@@ -165,7 +168,8 @@ $(B)/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(LIBRARY)
 	@echo "  LD   $@"
 	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
 
-.PHONY: fuzz-run
+.PHONY: fuzz-build fuzz-run
+fuzz-build: $(FUZZERS)
 fuzz-run: $(FUZZERS)
 	$(Q)for f in $(FUZZERS); do \
 	    name=$${f##*/fuzz_}; mkdir -p $(B)/corpus/$$name; \

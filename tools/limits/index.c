@@ -30,7 +30,8 @@ static const struct command_option option_table[] = {
     {"--e", "E", OPTION_COUNT, AT(e), 1, 1024, false, "value dimension (default 64)"},
     {"--draws", "N", OPTION_COUNT, AT(draws), 1, 256, false, "of keys and bits (default 10)"},
     {"--policies", "NAME,...", OPTION_TEXT, AT(policies), 0, 0, false, "default all"},
-    {"--storages", "NAME,...", OPTION_TEXT, AT(storages), 0, 0, false, "default all"},
+    {"--storages", "NAME,...", OPTION_TEXT, AT(storages), 0, 0, false,
+     "default f32,bf16,f16, and all for the full cache's softmax game; all takes minutes"},
     {"--budgets", "SHARE,...", OPTION_TEXT, AT(budgets), 0, 0, false, "of the full cache in bf16 (default 1/4)"},
     {"--games", "NAME,...", OPTION_TEXT, AT(games), 0, 0, false, "softmax, tensor, two_cache, low_dimension (default all)"},
     {"--low-d", "D,...", OPTION_TEXT, AT(low_d), 0, 0, false, "dimensions of the low_dimension game (default 4,6)"},
@@ -124,6 +125,22 @@ static int play_unbounded(struct run *r, const char *name, const struct game *g,
     return play_contender(r, name, g, ATTENTION_SOFTMAX, g->n, &c, fault);
 }
 
+/* The full cache in the storages that the other policies are not asked for: every storage has its number. */
+static int play_storages(struct run *r, const char *name, const struct game *g, struct fault *fault)
+{
+    int err = 0;
+    if (!words_ask_for(&r->policies, "full"))
+        return 0;
+    for (size_t s = 0; s < N_STORAGE && !err; s++) {
+        struct contender c = {.ops = cache_find("full"), .storage = &storage_table[s], .budget_text = ""};
+        if (words_ask_for(&r->storages, c.storage->name))
+            continue;
+        snprintf(c.profile, sizeof c.profile, TRIAL_POLICY "full,storage=%s", c.storage->name);
+        err = play_contender(r, name, g, ATTENTION_SOFTMAX, g->n, &c, fault);
+    }
+    return err;
+}
+
 static int play_one(struct run *r, const char *name, enum attention_kind kind, size_t n, size_t rows, size_t d,
                     const struct words *storages, struct fault *fault)
 {
@@ -135,6 +152,8 @@ static int play_one(struct run *r, const char *name, enum attention_kind kind, s
     int err = game_create(&game, rows, m, d, r->options.e, r->options.draws, seed, fault);
     if (!err)
         err = play_all(r, name, &game, kind, n, storages, fault);
+    if (!err && strcmp(name, "softmax") == 0 && !r->options.storages)
+        err = play_storages(r, name, &game, fault);
     if (!err && strcmp(name, "low_dimension") == 0)
         err = play_unbounded(r, name, &game, fault);
     game_free(&game);
@@ -177,7 +196,7 @@ static int read_lists(struct run *r)
     const struct options *o = &r->options;
     int code = words_policies(&r->policies, WHO, "--policies", o->policies);
     if (code == COMMAND_GO_ON)
-        code = words_storages(&r->storages, WHO, "--storages", o->storages);
+        code = words_storages(&r->storages, WHO, "--storages", o->storages ? o->storages : "f32,bf16,f16");
     if (code == COMMAND_GO_ON)
         code = words_shares(&r->budgets, WHO, "--budgets", o->budgets);
     if (code == COMMAND_GO_ON)
@@ -243,7 +262,6 @@ int limits_index(int argc, char **argv)
                                 .e = 64,
                                 .draws = 10,
                                 .policies = "all",
-                                .storages = "all",
                                 .budgets = "1/4",
                                 .games = "all",
                                 .low_d = "4,6",

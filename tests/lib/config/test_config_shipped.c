@@ -225,8 +225,8 @@ static void help_has_a_line_for_every_key(void)
 {
     size_t n = 0;
     config_print_keys(count_line, &n);
-    CU_ASSERT_EQUAL(n, root_section.n + 2 * socket_section.n + telemetry_section.n + http_section.n + pool_section.n + profile_section.n +
-                           rule_section.n + limits_section.n);
+    CU_ASSERT_EQUAL(n, root_section.n + 2 * socket_section.n + telemetry_section.n + http_section.n + pool_section.n +
+                           profile_section.n + rule_section.n + limits_section.n);
 }
 
 TEST_SUITE("lib/config/shipped", TEST(the_built_in_default_is_the_file_byte_for_byte),
