@@ -10,17 +10,6 @@
 #include <string.h>
 #include <zmq.h>
 
-#if defined(__SANITIZE_ADDRESS__) || UNDER_TSAN
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
-#endif
-
 enum { PRODUCERS = 4, STREAMS = 16, LAYERS = 2 };
 
 static void serve(const char *keys, size_t tokens, bool busy)

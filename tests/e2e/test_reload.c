@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PRODUCERS = 2, STREAMS = 8, LAYERS = 2, RELOADS = 50, TOKENS = UNDER_TSAN ? 150 : 1500 };
+enum { PRODUCERS = 2, STREAMS = 8, LAYERS = 2, RELOADS = 50, TOKENS = SANITIZED ? 150 : 1500 };
 
 /* 1 to 3 pools of 1 to 4 threads, some with heads of their own. */
 static void draw_layout(uint64_t round, char *yaml, size_t size)

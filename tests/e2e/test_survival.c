@@ -13,17 +13,6 @@
 #include <unistd.h>
 #include <zmq.h>
 
-#if defined(__SANITIZE_ADDRESS__) || UNDER_TSAN
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
-#endif
-
 enum { PRODUCERS = 4, STREAMS = 16, TOKENS = SANITIZED ? 200 : 2000 };
 
 /* Peers that nobody should feel. */
