@@ -226,7 +226,7 @@ static void zeros_and_the_smallest_numbers_are_harmless(void)
     for (enum storage_id id = STORAGE_Q8_0; id < N_STORAGE; id++)
         for (size_t i = 0; i < 4; i++) {
             float x[70], back[70];
-            unsigned char block[100];
+            unsigned char block[256];
             for (size_t c = 0; c < 70; c++)
                 x[c] = c % 3 ? tiny[i] : -tiny[i];
             scalar()->pack_values[id](x, 1, 70, block, 0);
