@@ -40,7 +40,8 @@ struct fixture {
 static void open_net(struct fixture *f, enum storage_id storage, size_t d, size_t most, double delta,
                      const struct kernels *kernels)
 {
-    *f = (struct fixture){.plan = {&storage_table[storage], d, most, delta == 0}, .kernels = kernels};
+    *f = (struct fixture){.plan = {.storage = &storage_table[storage], .d = d, .most = most, .automatic = delta == 0},
+                          .kernels = kernels};
     net_init(&f->net, &f->plan, delta);
 }
 
