@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { N = UNDER_TSAN ? 120 : 400, N_TENSOR = UNDER_TSAN ? 60 : 120, HEADS = 4, KV_HEADS = 2, DIM = 16, BATCH = 20 };
+enum { N = UNDER_TSAN ? 200 : 400, N_TENSOR = 120, HEADS = 4, KV_HEADS = 2, DIM = 16, BATCH = 20 };
 
 static const struct {
     const char *policy, *more, *budget; /* more: to make the profile what the policy alone is */
