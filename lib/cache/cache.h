@@ -63,6 +63,7 @@ struct cache_ops {
     size_t control_bytes;   /* of its struct, which holds no rows and nothing that grows: under 512 */
     const struct key *keys; /* its own settings; offsets into policy->params */
     size_t n_keys;
+    const void *rule; /* of a family of policies that share slots: what makes this one of them; NULL */
 
     /* Refuses settings that cannot work, by name: ERR_INVALID or ERR_UNSUPPORTED with a reason. Optional. */
     int (*check)(const struct policy *policy, const struct cache_dims *dims, struct fault *fault);

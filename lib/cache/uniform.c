@@ -56,22 +56,6 @@ static void uniform_choose(struct selection *c, uint32_t *gone)
 
 static const struct selection_rule uniform_rule = {.recent_share = 0.25, .weights = ROWS_WEIGHTED, .choose = uniform_choose};
 
-static int uniform_check(const struct policy *policy, const struct cache_dims *dims, struct fault *fault)
-{
-    return selection_check(&uniform_rule, policy, dims, fault);
-}
-
-static int uniform_create(struct cache **out, const struct cache_dims *dims, const struct policy *policy,
-                          const struct kernels *kernels)
-{
-    return selection_create(out, &uniform_rule, dims, policy, kernels);
-}
-
-static size_t uniform_worst_bytes(const struct policy *policy, const struct cache_dims *dims, uint64_t n_tokens)
-{
-    return selection_worst_bytes(&uniform_rule, policy, dims, n_tokens);
-}
-
 /* Of K slots, those that hold a row that left the recent ones. */
 static double reservoir_fill(const struct selection *c)
 {
@@ -92,22 +76,11 @@ static const struct cache_gauge uniform_gauges[] = {
 const struct cache_ops policy_uniform = {
     .name = "uniform",
     .help = "keeps a uniform sample of the tokens, weighted to stand for all, beside the last ones and the first few",
-    .kinds = 1u << ATTENTION_SOFTMAX,
-    .companion = "window",
-    .takes_budget = true,
-    .takes_recent = true,
-    .control_bytes = sizeof(struct selection),
+    SELECTION_SLOTS,
+    .rule = &uniform_rule,
     .keys = uniform_keys,
     .n_keys = sizeof uniform_keys / sizeof *uniform_keys,
-    .check = uniform_check,
-    .create = uniform_create,
-    .destroy = selection_destroy,
-    .worst_bytes = uniform_worst_bytes,
-    .run_max = selection_run_max,
-    .append = selection_append,
-    .view = selection_view,
     .gauges = uniform_gauges,
     .n_gauges = sizeof uniform_gauges / sizeof *uniform_gauges,
     .measure = uniform_measure,
-    .check_state = selection_check_state,
 };

@@ -124,43 +124,16 @@ static const struct selection_rule expected_rule = {.recent_share = 0.25,
                                                     .choose = expected_choose,
                                                     .learn = expected_learn};
 
-static int expected_check(const struct policy *policy, const struct cache_dims *dims, struct fault *fault)
-{
-    return selection_check(&expected_rule, policy, dims, fault);
-}
-
-static int expected_create(struct cache **out, const struct cache_dims *dims, const struct policy *policy,
-                           const struct kernels *kernels)
-{
-    return selection_create(out, &expected_rule, dims, policy, kernels);
-}
-
-static size_t expected_worst_bytes(const struct policy *policy, const struct cache_dims *dims, uint64_t n_tokens)
-{
-    return selection_worst_bytes(&expected_rule, policy, dims, n_tokens);
-}
-
 const struct cache_ops policy_expected = {
     .name = "expected",
     .help = "keeps the rows that queries to come will see most, if they are as those that came",
-    .kinds = 1u << ATTENTION_SOFTMAX,
-    .companion = "window",
-    .takes_budget = true,
-    .takes_recent = true,
+    SELECTION_SLOTS,
+    .rule = &expected_rule,
     .needs_queries = true,
-    .control_bytes = sizeof(struct selection),
     .keys = expected_keys,
     .n_keys = sizeof expected_keys / sizeof *expected_keys,
-    .check = expected_check,
-    .create = expected_create,
-    .destroy = selection_destroy,
-    .worst_bytes = expected_worst_bytes,
-    .run_max = selection_run_max,
-    .append = selection_append,
-    .view = selection_view,
     .observe = selection_observe,
     .gauges = selection_gauges,
     .n_gauges = SELECTION_GAUGES,
     .measure = selection_measure,
-    .check_state = selection_check_state,
 };

@@ -23,43 +23,16 @@ static void h2o_learn(struct selection *c, const float *q, size_t n_seen)
 static const struct selection_rule h2o_rule = {
     .recent_share = 0.5, .side_bytes = selection_one_score, .choose = h2o_choose, .learn = h2o_learn};
 
-static int h2o_check(const struct policy *policy, const struct cache_dims *dims, struct fault *fault)
-{
-    return selection_check(&h2o_rule, policy, dims, fault);
-}
-
-static int h2o_create(struct cache **out, const struct cache_dims *dims, const struct policy *policy,
-                      const struct kernels *kernels)
-{
-    return selection_create(out, &h2o_rule, dims, policy, kernels);
-}
-
-static size_t h2o_worst_bytes(const struct policy *policy, const struct cache_dims *dims, uint64_t n_tokens)
-{
-    return selection_worst_bytes(&h2o_rule, policy, dims, n_tokens);
-}
-
 const struct cache_ops policy_h2o = {
     .name = "h2o",
     .help = "keeps the rows that drew most attention so far, and the last ones",
-    .kinds = 1u << ATTENTION_SOFTMAX,
-    .companion = "window",
-    .takes_budget = true,
-    .takes_recent = true,
+    SELECTION_SLOTS,
+    .rule = &h2o_rule,
     .needs_queries = true,
-    .control_bytes = sizeof(struct selection),
     .keys = h2o_keys,
     .n_keys = sizeof h2o_keys / sizeof *h2o_keys,
-    .check = h2o_check,
-    .create = h2o_create,
-    .destroy = selection_destroy,
-    .worst_bytes = h2o_worst_bytes,
-    .run_max = selection_run_max,
-    .append = selection_append,
-    .view = selection_view,
     .observe = selection_observe,
     .gauges = selection_gauges,
     .n_gauges = SELECTION_GAUGES,
     .measure = selection_measure,
-    .check_state = selection_check_state,
 };

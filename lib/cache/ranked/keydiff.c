@@ -32,41 +32,14 @@ static void keydiff_choose(struct selection *c, uint32_t *gone)
 
 static const struct selection_rule keydiff_rule = {.recent_share = 0.25, .choose = keydiff_choose};
 
-static int keydiff_check(const struct policy *policy, const struct cache_dims *dims, struct fault *fault)
-{
-    return selection_check(&keydiff_rule, policy, dims, fault);
-}
-
-static int keydiff_create(struct cache **out, const struct cache_dims *dims, const struct policy *policy,
-                          const struct kernels *kernels)
-{
-    return selection_create(out, &keydiff_rule, dims, policy, kernels);
-}
-
-static size_t keydiff_worst_bytes(const struct policy *policy, const struct cache_dims *dims, uint64_t n_tokens)
-{
-    return selection_worst_bytes(&keydiff_rule, policy, dims, n_tokens);
-}
-
 const struct cache_ops policy_keydiff = {
     .name = "keydiff",
     .help = "keeps the rows whose keys are least like the mean of all keys",
-    .kinds = 1u << ATTENTION_SOFTMAX,
-    .companion = "window",
-    .takes_budget = true,
-    .takes_recent = true,
-    .control_bytes = sizeof(struct selection),
+    SELECTION_SLOTS,
+    .rule = &keydiff_rule,
     .keys = keydiff_keys,
     .n_keys = sizeof keydiff_keys / sizeof *keydiff_keys,
-    .check = keydiff_check,
-    .create = keydiff_create,
-    .destroy = selection_destroy,
-    .worst_bytes = keydiff_worst_bytes,
-    .run_max = selection_run_max,
-    .append = selection_append,
-    .view = selection_view,
     .gauges = selection_gauges,
     .n_gauges = SELECTION_GAUGES,
     .measure = selection_measure,
-    .check_state = selection_check_state,
 };

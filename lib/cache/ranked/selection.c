@@ -30,24 +30,24 @@ int selection_plan(struct held_plan *plan, const struct selection_rule *rule, co
     return held_plan_make(plan, &format, policy, dims, &wish, fault);
 }
 
-static int plan_make(struct held_plan *plan, size_t *option, const struct selection_rule *rule, const struct policy *policy,
-                     const struct cache_dims *dims, struct fault *fault)
+static int plan_make(struct held_plan *plan, size_t *option, const struct policy *policy, const struct cache_dims *dims,
+                     struct fault *fault)
 {
+    const struct selection_rule *rule = policy->ops->rule;
     size_t side_bytes = rule->side_bytes ? rule->side_bytes(policy, dims) : 0;
     int err = selection_plan(plan, rule, policy, dims, side_bytes, fault);
     return !err && rule->settle ? rule->settle(option, plan, policy, dims, fault) : err;
 }
 
-int selection_check(const struct selection_rule *rule, const struct policy *policy, const struct cache_dims *dims,
-                    struct fault *fault)
+int selection_check(const struct policy *policy, const struct cache_dims *dims, struct fault *fault)
 {
     struct held_plan plan;
     size_t option;
-    return plan_make(&plan, &option, rule, policy, dims, fault);
+    return plan_make(&plan, &option, policy, dims, fault);
 }
 
-int selection_create(struct cache **out, const struct selection_rule *rule, const struct cache_dims *dims,
-                     const struct policy *policy, const struct kernels *kernels)
+int selection_create(struct cache **out, const struct cache_dims *dims, const struct policy *policy,
+                     const struct kernels *kernels)
 {
     struct selection *c = calloc(1, sizeof *c);
     *out = NULL;
@@ -55,11 +55,11 @@ int selection_create(struct cache **out, const struct selection_rule *rule, cons
         return ERR_NO_MEMORY;
     c->base.ops = policy->ops;
     c->kernels = kernels;
-    c->rule = rule;
+    c->rule = policy->ops->rule;
     c->group = dims->group;
     c->seed = dims->seed;
-    size_t extra = extra_bytes(rule, policy, dims);
-    int err = plan_make(&c->plan, &c->option, rule, policy, dims, NULL);
+    size_t extra = extra_bytes(c->rule, policy, dims);
+    int err = plan_make(&c->plan, &c->option, policy, dims, NULL);
     if (!err && extra)
         err = page_create(&c->extra, &c->base.account, extra);
     if (err) {
@@ -80,14 +80,13 @@ void selection_destroy(struct cache *cache)
     free(c);
 }
 
-size_t selection_worst_bytes(const struct selection_rule *rule, const struct policy *policy, const struct cache_dims *dims,
-                             uint64_t n_tokens)
+size_t selection_worst_bytes(const struct policy *policy, const struct cache_dims *dims, uint64_t n_tokens)
 {
     struct held_plan plan;
     size_t option;
-    if (plan_make(&plan, &option, rule, policy, dims, NULL))
+    if (plan_make(&plan, &option, policy, dims, NULL))
         return 0;
-    return extra_bytes(rule, policy, dims) + held_bytes(&plan, n_tokens);
+    return extra_bytes(policy->ops->rule, policy, dims) + held_bytes(&plan, n_tokens);
 }
 
 size_t selection_run_max(const struct cache *cache)

@@ -1,8 +1,8 @@
 /* Selection: the cache of a policy that keeps some rows and drops the others, but for what differs: how rows are ranked, and
  * what is learned from queries. Sinks, recent rows and the interval are those of cache/held.h.
  *
- * A policy of this kind is a file with a selection_rule and a row of cache_ops, whose create, check and worst_bytes pass the rule
- * on and whose other slots are selection's own.
+ * A policy of this kind is a file with a selection_rule and a row of cache_ops with SELECTION_SLOTS, the rule, its keys and gauges,
+ * and selection_observe where the rule learns.
  *
  *     append     when the rows are full: choose, drop;  then the new rows
  *     attend     one segment, all rows; a run of tokens is causal, since the last rows are those of the last tokens
@@ -51,19 +51,25 @@ struct selection {
 int selection_plan(struct held_plan *plan, const struct selection_rule *rule, const struct policy *policy,
                    const struct cache_dims *dims, size_t side_bytes, struct fault *fault);
 
-/* Slots of cache_ops. */
-int selection_check(const struct selection_rule *rule, const struct policy *policy, const struct cache_dims *dims,
-                    struct fault *fault);
-int selection_create(struct cache **out, const struct selection_rule *rule, const struct cache_dims *dims,
-                     const struct policy *policy, const struct kernels *kernels);
-size_t selection_worst_bytes(const struct selection_rule *rule, const struct policy *policy, const struct cache_dims *dims,
-                             uint64_t n_tokens);
+/* Slots of cache_ops, whose rule is a selection_rule. */
+int selection_check(const struct policy *policy, const struct cache_dims *dims, struct fault *fault);
+int selection_create(struct cache **out, const struct cache_dims *dims, const struct policy *policy,
+                     const struct kernels *kernels);
+size_t selection_worst_bytes(const struct policy *policy, const struct cache_dims *dims, uint64_t n_tokens);
 void selection_destroy(struct cache *cache);
 size_t selection_run_max(const struct cache *cache);
 int selection_append(struct cache *cache, const struct token_run *run);
 size_t selection_view(struct cache *cache, uint64_t first_query, const float *q, struct view out[2]);
 void selection_observe(struct cache *cache, const struct attention_record *record);
 bool selection_check_state(const struct cache *cache, const char **reason);
+
+/* clang-format off */
+#define SELECTION_SLOTS                                                                                                        \
+    .kinds = 1u << ATTENTION_SOFTMAX, .companion = "window", .takes_budget = true, .takes_recent = true,                       \
+    .control_bytes = sizeof(struct selection), .check = selection_check, .create = selection_create,                          \
+    .destroy = selection_destroy, .worst_bytes = selection_worst_bytes, .run_max = selection_run_max,                          \
+    .append = selection_append, .view = selection_view, .check_state = selection_check_state
+/* clang-format on */
 
 /* Gauges, in this order; a policy's own come after them. */
 enum { SELECTION_GAUGES = 2 };

@@ -120,43 +120,16 @@ static const struct selection_rule snapkv_rule = {.recent_share = 0.25,
                                                   .choose = snapkv_choose,
                                                   .learn = snapkv_learn};
 
-static int snapkv_check(const struct policy *policy, const struct cache_dims *dims, struct fault *fault)
-{
-    return selection_check(&snapkv_rule, policy, dims, fault);
-}
-
-static int snapkv_create(struct cache **out, const struct cache_dims *dims, const struct policy *policy,
-                         const struct kernels *kernels)
-{
-    return selection_create(out, &snapkv_rule, dims, policy, kernels);
-}
-
-static size_t snapkv_worst_bytes(const struct policy *policy, const struct cache_dims *dims, uint64_t n_tokens)
-{
-    return selection_worst_bytes(&snapkv_rule, policy, dims, n_tokens);
-}
-
 const struct cache_ops policy_snapkv = {
     .name = "snapkv",
     .help = "keeps the rows that drew most attention from the last queries, and their neighbours",
-    .kinds = 1u << ATTENTION_SOFTMAX,
-    .companion = "window",
-    .takes_budget = true,
-    .takes_recent = true,
+    SELECTION_SLOTS,
+    .rule = &snapkv_rule,
     .needs_queries = true,
-    .control_bytes = sizeof(struct selection),
     .keys = snapkv_keys,
     .n_keys = sizeof snapkv_keys / sizeof *snapkv_keys,
-    .check = snapkv_check,
-    .create = snapkv_create,
-    .destroy = selection_destroy,
-    .worst_bytes = snapkv_worst_bytes,
-    .run_max = selection_run_max,
-    .append = selection_append,
-    .view = selection_view,
     .observe = selection_observe,
     .gauges = selection_gauges,
     .n_gauges = SELECTION_GAUGES,
     .measure = selection_measure,
-    .check_state = selection_check_state,
 };

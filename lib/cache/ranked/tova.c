@@ -30,43 +30,16 @@ static void tova_learn(struct selection *c, const float *q, size_t n_seen)
 static const struct selection_rule tova_rule = {
     .recent_share = 0.25, .side_bytes = selection_one_score, .choose = tova_choose, .learn = tova_learn};
 
-static int tova_check(const struct policy *policy, const struct cache_dims *dims, struct fault *fault)
-{
-    return selection_check(&tova_rule, policy, dims, fault);
-}
-
-static int tova_create(struct cache **out, const struct cache_dims *dims, const struct policy *policy,
-                       const struct kernels *kernels)
-{
-    return selection_create(out, &tova_rule, dims, policy, kernels);
-}
-
-static size_t tova_worst_bytes(const struct policy *policy, const struct cache_dims *dims, uint64_t n_tokens)
-{
-    return selection_worst_bytes(&tova_rule, policy, dims, n_tokens);
-}
-
 const struct cache_ops policy_tova = {
     .name = "tova",
     .help = "drops the rows to which the last query gave least attention",
-    .kinds = 1u << ATTENTION_SOFTMAX,
-    .companion = "window",
-    .takes_budget = true,
-    .takes_recent = true,
+    SELECTION_SLOTS,
+    .rule = &tova_rule,
     .needs_queries = true,
-    .control_bytes = sizeof(struct selection),
     .keys = tova_keys,
     .n_keys = sizeof tova_keys / sizeof *tova_keys,
-    .check = tova_check,
-    .create = tova_create,
-    .destroy = selection_destroy,
-    .worst_bytes = tova_worst_bytes,
-    .run_max = selection_run_max,
-    .append = selection_append,
-    .view = selection_view,
     .observe = selection_observe,
     .gauges = selection_gauges,
     .n_gauges = SELECTION_GAUGES,
     .measure = selection_measure,
-    .check_state = selection_check_state,
 };
