@@ -2,15 +2,12 @@
  * changes by a bit; what cannot change live is refused by name, and then nothing changes. */
 #include "client/attnd_client.h"
 #include "tools/command.h"
+#include "tools/file.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 static const char who[] = "attn reload";
-
-enum { TEXT_MAX = 1 << 20 };
 
 struct options {
     const char *endpoint, *config;
@@ -25,28 +22,6 @@ static const struct command_option table[] = {
      "this YAML file (default: the one that the daemon was started with)"},
     {"--json", NULL, OPTION_SWITCH, PLACE(json), 0, 0, false, "the answer as one JSON object"},
 };
-
-static int read_text(const char *path, char **out, struct fault *fault)
-{
-    FILE *file = fopen(path, "r");
-    if (!file)
-        return fault_set(fault, ERR_IO, "%s: %s", path, strerror(errno));
-    char *text = malloc(TEXT_MAX + 1);
-    size_t n = text ? fread(text, 1, TEXT_MAX + 1, file) : 0;
-    int err = !text                ? fault_set(fault, ERR_NO_MEMORY, "%s", path)
-              : ferror(file)       ? fault_set(fault, ERR_IO, "%s: %s", path, strerror(errno))
-              : n > TEXT_MAX       ? fault_set(fault, ERR_TOO_LARGE, "%s: more than %d bytes", path, TEXT_MAX)
-              : memchr(text, 0, n) ? fault_set(fault, ERR_INVALID, "%s: a NUL byte", path)
-                                   : 0;
-    fclose(file);
-    if (err) {
-        free(text);
-        return err;
-    }
-    text[n] = '\0';
-    *out = text;
-    return 0;
-}
 
 static int print(const struct options *o, const struct control_reload *answer)
 {
@@ -73,7 +48,7 @@ int command_reload(int argc, char **argv)
     struct control_reload answer;
     struct fault fault = {0};
     char *text = NULL;
-    int err = o.config ? read_text(o.config, &text, &fault) : 0;
+    int err = o.config ? file_read_config(o.config, &text, &fault) : 0;
     if (!err)
         err = attnd_connect(&client, o.endpoint, NULL, &fault);
     if (!err) {

@@ -3,6 +3,7 @@
  * as comments. The daemon is left as the configuration says. */
 #include "base/clock.h"
 #include "tools/feed/run.h"
+#include "tools/file.h"
 #include "tools/tune/layout.h"
 #include "tools/tune/paired.h"
 #include "tools/tune/rewrite.h"
@@ -17,7 +18,7 @@
 
 static const char WHO[] = "attn tune";
 
-enum { TEXT_MAX = 1 << 20, ROUNDS_MAX = 100, CPUS_MAX = 1024 };
+enum { ROUNDS_MAX = 100, CPUS_MAX = 1024 };
 
 struct options {
     const char *endpoint, *config, *out, *layouts;
@@ -58,24 +59,6 @@ struct contest {
 };
 
 /* ------------------------------------------------------------------ before */
-
-static int read_text(const char *path, char **out, struct fault *fault)
-{
-    FILE *file = fopen(path, "r");
-    if (!file)
-        return fault_set(fault, ERR_IO, "%s: %s", path, strerror(errno));
-    char *text = calloc(1, TEXT_MAX + 1);
-    int err = !text                                        ? fault_set(fault, ERR_NO_MEMORY, "%s", path)
-              : fread(text, 1, TEXT_MAX, file) == TEXT_MAX ? fault_set(fault, ERR_TOO_LARGE, "%s: %d bytes", path, TEXT_MAX)
-              : ferror(file)                               ? fault_set(fault, ERR_IO, "%s: %s", path, strerror(errno))
-                                                           : 0;
-    fclose(file);
-    if (err)
-        free(text);
-    else
-        *out = text;
-    return err;
-}
 
 static void find_cpus(struct contest *c)
 {
@@ -246,7 +229,7 @@ static int tune(const struct options *options, const struct load *load)
 {
     struct contest c = {.options = options, .load = load};
     struct fault fault = {0};
-    int err = read_text(options->config, &c.text, &fault);
+    int err = file_read_config(options->config, &c.text, &fault);
     if (!err)
         err = line_up(&c, &fault);
     if (!err)

@@ -1,4 +1,5 @@
 #include "tools/lm/checkpoint.h"
+#include "tools/file.h"
 
 #include "io/safetensors.h"
 #include "tools/lm/text.h"
@@ -81,7 +82,7 @@ static int open_sharded(struct checkpoint *c, const char *path, struct fault *fa
     char *text;
     size_t bytes;
     json_error_t error;
-    int err = lm_file_read(path, &text, &bytes, fault);
+    int err = file_read(path, &text, &bytes, fault);
     if (err)
         return err;
     json_t *index = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);

@@ -1,4 +1,5 @@
 #include "tools/lm/model_config.h"
+#include "tools/file.h"
 
 #include "tools/lm/text.h"
 
@@ -235,7 +236,7 @@ int lm_config_read(struct lm_config *out, const char *path, struct fault *fault)
 {
     char *text;
     size_t bytes;
-    int err = lm_file_read(path, &text, &bytes, fault);
+    int err = file_read(path, &text, &bytes, fault);
     if (err)
         return err;
     err = lm_config_parse(out, text, bytes, path, fault);

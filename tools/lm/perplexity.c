@@ -1,4 +1,5 @@
 /* attn lm perplexity: how well a text is predicted, in windows, and how far that is from what the full cache predicts. */
+#include "tools/file.h"
 #include "tools/lm/record.h"
 #include "tools/lm/score.h"
 #include "tools/lm/session.h"
@@ -86,7 +87,7 @@ static int score_text(const struct options *o, const struct lm_session *s, struc
     char *text = NULL;
     uint32_t *ids = NULL;
     size_t bytes = 0, n = 0;
-    int err = o->text ? lm_file_read(o->text, &text, &bytes, fault) : 0;
+    int err = o->text ? file_read(o->text, &text, &bytes, fault) : 0;
     if (!err)
         err = lm_session_tokens(s, o->tokens_file, text, bytes, &ids, &n, fault);
     if (!err) {

@@ -1,48 +1,10 @@
 #include "tools/lm/text.h"
+#include "tools/file.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-int lm_file_read(const char *path, char **text, size_t *bytes, struct fault *fault)
-{
-    *text = NULL;
-    *bytes = 0;
-    FILE *f = fopen(path, "rb");
-    if (!f) {
-        int err = errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
-        fault_set(fault, err, "%.160s: %s", path, strerror(errno));
-        return err;
-    }
-    size_t room = 1 << 16, n = 0;
-    char *buffer = malloc(room);
-    while (buffer) { /* grown as it comes: a pipe has no size */
-        n += fread(buffer + n, 1, room - n, f);
-        if (n < room)
-            break;
-        room *= 2;
-        char *larger = realloc(buffer, room);
-        if (!larger)
-            free(buffer);
-        buffer = larger;
-    }
-    int reason = ferror(f) ? errno : 0;
-    fclose(f);
-    if (!buffer) {
-        fault_set(fault, ERR_NO_MEMORY, "%.160s: reading it", path);
-        return ERR_NO_MEMORY;
-    }
-    if (reason) {
-        free(buffer);
-        fault_set(fault, ERR_IO, "%.160s: %s", path, strerror(reason));
-        return ERR_IO;
-    }
-    buffer[n] = 0;
-    *text = buffer;
-    *bytes = n;
-    return 0;
-}
 
 int lm_ids_of_bytes(const void *text, size_t bytes, uint32_t **ids, struct fault *fault)
 {
@@ -60,7 +22,7 @@ int lm_ids_read(const char *path, size_t vocab, uint32_t **ids, size_t *n, struc
     size_t bytes, line = 1;
     *ids = NULL;
     *n = 0;
-    int err = lm_file_read(path, &text, &bytes, fault);
+    int err = file_read(path, &text, &bytes, fault);
     if (err)
         return err;
     *ids = malloc((bytes / 2 + 1) * sizeof **ids); /* a line has at least a digit and its end */

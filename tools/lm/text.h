@@ -8,9 +8,6 @@
 
 enum { LM_BYTE_VOCAB = 256 };
 
-/* A whole file; *text has a NUL behind its bytes. */
-int lm_file_read(const char *path, char **text, size_t *bytes, struct fault *fault);
-
 /* The bytes of a text as tokens. */
 int lm_ids_of_bytes(const void *text, size_t bytes, uint32_t **ids, struct fault *fault);
 

@@ -1,6 +1,7 @@
 #include "tests/test.h"
 
 #include "tests/tools/support.h"
+#include "tools/file.h"
 #include "tools/lm/score.h"
 #include "tools/lm/text.h"
 
@@ -21,7 +22,7 @@ static void a_file_of_any_size_is_read_whole(void)
         for (size_t i = 0; i < sizes[k]; i++)
             fputc((int)(i * 7 & 255), f);
         fclose(f);
-        CU_ASSERT_EQUAL_FATAL(lm_file_read(path, &text, &n, NULL), 0);
+        CU_ASSERT_EQUAL_FATAL(file_read(path, &text, &n, NULL), 0);
         CU_ASSERT_EQUAL(n, sizes[k]);
         CU_ASSERT(n == 0 || (unsigned char)text[n - 1] == ((n - 1) * 7 & 255));
         free(text);
@@ -30,8 +31,8 @@ static void a_file_of_any_size_is_read_whole(void)
     struct fault fault = {0};
     char *text;
     size_t n;
-    CU_ASSERT_EQUAL(lm_file_read("/tmp/attnd_no_such_file", &text, &n, &fault), ERR_NOT_FOUND);
-    CU_ASSERT_EQUAL(lm_file_read("/tmp", &text, &n, &fault), ERR_IO);
+    CU_ASSERT_EQUAL(file_read("/tmp/attnd_no_such_file", &text, &n, &fault), ERR_NOT_FOUND);
+    CU_ASSERT_EQUAL(file_read("/tmp", &text, &n, &fault), ERR_IO);
 }
 
 static void token_ids_come_one_per_line(void)
