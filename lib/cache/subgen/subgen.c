@@ -15,7 +15,6 @@
  * Not in the paper: exact sink tokens and a recent window in front (both sums run over exact rows and samples together), a byte
  * budget (clusters merge: net.h), delta found from the stream, and samples that fill what the budget leaves over. */
 #include "cache/policies.h"
-#include "cache/subgen/subgen_gauges.h"
 #include "cache/subgen/subgen_streams.h"
 
 static const struct key subgen_keys[] = {
@@ -27,20 +26,7 @@ const struct cache_ops policy_subgen = {
     .help = "clusters keys within a radius and samples each cluster",
     .kinds = 1u << ATTENTION_SOFTMAX,
     .companion = "subgen4",
-    .takes_budget = true,
-    .takes_recent = true,
-    .control_bytes = sizeof(struct subgen_streams),
+    SUBGEN_STREAMS_SLOTS,
     .keys = subgen_keys,
     .n_keys = sizeof subgen_keys / sizeof *subgen_keys,
-    .check = subgen_streams_check,
-    .create = subgen_streams_create,
-    .destroy = subgen_streams_destroy,
-    .worst_bytes = subgen_streams_worst_bytes,
-    .run_max = subgen_streams_run_max,
-    .append = subgen_streams_append,
-    .view = subgen_streams_view,
-    .gauges = subgen_gauges,
-    .n_gauges = SUBGEN_GAUGES,
-    .measure = subgen_streams_measure,
-    .check_state = subgen_streams_check_state,
 };

@@ -7,7 +7,6 @@
  * where |k1| <= R1 and |k2| <= R2; O(d ((m1 + m2) t + s)) bytes, O((m1 + m2) d) to append, O(d (m1 m2 t^2 + s^2)) to attend, as
  * matrix products. Each stream has half of the budget. */
 #include "cache/policies.h"
-#include "cache/subgen/subgen_gauges.h"
 #include "cache/subgen/subgen_streams.h"
 
 static const struct key subgen4_keys[] = {
@@ -19,20 +18,7 @@ const struct cache_ops policy_subgen4 = {
     .help = "subgen on both streams of tensor attention, with independent coins",
     .kinds = 1u << ATTENTION_TENSOR,
     .companion = "subgen",
-    .takes_budget = true,
-    .takes_recent = true,
-    .control_bytes = sizeof(struct subgen_streams),
+    SUBGEN_STREAMS_SLOTS,
     .keys = subgen4_keys,
     .n_keys = sizeof subgen4_keys / sizeof *subgen4_keys,
-    .check = subgen_streams_check,
-    .create = subgen_streams_create,
-    .destroy = subgen_streams_destroy,
-    .worst_bytes = subgen_streams_worst_bytes,
-    .run_max = subgen_streams_run_max,
-    .append = subgen_streams_append,
-    .view = subgen_streams_view,
-    .gauges = subgen_gauges,
-    .n_gauges = SUBGEN_GAUGES,
-    .measure = subgen_streams_measure,
-    .check_state = subgen_streams_check_state,
 };

@@ -6,6 +6,7 @@
 #define ATTND_CACHE_SUBGEN_STREAMS_H
 
 #include "cache/cache.h"
+#include "cache/subgen/subgen_gauges.h"
 #include "cache/subgen/subgen_plan.h"
 
 struct subgen_streams {
@@ -31,5 +32,14 @@ int subgen_streams_append(struct cache *cache, const struct token_run *run);
 size_t subgen_streams_view(struct cache *cache, uint64_t first_query, const float *q, struct view out[2]);
 void subgen_streams_measure(const struct cache *cache, double *values);
 bool subgen_streams_check_state(const struct cache *cache, const char **reason);
+
+/* clang-format off */
+#define SUBGEN_STREAMS_SLOTS                                                                                                   \
+    .takes_budget = true, .takes_recent = true, .control_bytes = sizeof(struct subgen_streams),                                \
+    .check = subgen_streams_check, .create = subgen_streams_create, .destroy = subgen_streams_destroy,                         \
+    .worst_bytes = subgen_streams_worst_bytes, .run_max = subgen_streams_run_max, .append = subgen_streams_append,             \
+    .view = subgen_streams_view, .gauges = subgen_gauges, .n_gauges = SUBGEN_GAUGES, .measure = subgen_streams_measure,        \
+    .check_state = subgen_streams_check_state
+/* clang-format on */
 
 #endif
