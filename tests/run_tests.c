@@ -35,6 +35,14 @@ double test_relative_error(const float *x, const double *reference, size_t n)
     return error == 0 ? 0 : sqrt(error / norm);
 }
 
+/* Once more what failed, where the reader of a long log looks: at its end. */
+static void print_failures(void)
+{
+    for (const CU_FailureRecord *f = CU_get_failure_list(); f; f = f->pNext)
+        printf("FAILED %s, %s: %s:%u: %s\n", f->pSuite ? f->pSuite->pName : "", f->pTest ? f->pTest->pName : "",
+               f->strFileName ? f->strFileName : "", f->uiLineNumber, f->strCondition ? f->strCondition : "");
+}
+
 int main(int argc, char **argv)
 {
     if (CU_initialize_registry() != CUE_SUCCESS)
@@ -49,7 +57,9 @@ int main(int argc, char **argv)
     CU_basic_set_mode(CU_BRM_VERBOSE);
     CU_basic_run_tests();
     unsigned failed = CU_get_number_of_tests_failed(), run = CU_get_number_of_tests_run();
-    printf("\n%u passed, %u failed\n", run - failed, failed);
+    printf("\n");
+    print_failures();
+    printf("%u passed, %u failed\n", run - failed, failed);
     CU_cleanup_registry();
     return failed || run == 0;
 }
