@@ -1,10 +1,13 @@
-/* Tensor attention of one query over a piece of stream 1: row i asks stream 2 the query q*k1_i, so the piece is a matrix of
- * queries, and each tile of stream 2 costs a matrix product, exp, and a matrix product. Rows i keep running maxima, sums and
- * numerators over the tiles (online softmax). The end joins them with v1 and the weights of stream 1:
+/* Tensor attention of one query over a piece of stream 1 and all of stream 2: row i of one side asks the other side q * k_i, so the
+ * piece is a matrix of queries, and each tile of columns, the other side's rows, costs a matrix product, exp, and a matrix
+ * product. Rows keep running maxima, sums and numerators over the tiles (online softmax). The end joins them with their own
+ * values and weights:
  *
- *     acc = sum_i e^(num1_i + a_i - A) v1_i * N_i      sum = sum_i e^(den1_i + b_i - B) Z_i
+ *     acc = sum_i e^(num_i + a_i - A) v_i * N_i      sum = sum_i e^(den_i + b_i - B) Z_i
  *
- * where N_i, Z_i are row i's sums over stream 2 relative to their maxima a_i, b_i; A, B the largest num1_i + a_i, den1_i + b_i. */
+ * where N_i, Z_i are row i's sums over the columns relative to their maxima a_i, b_i; A, B the largest num_i + a_i, den_i + b_i.
+ * The equation is the same for both sides, and what it costs beside the products goes with the rows. So the piece's rows ask
+ * stream 2, unless a query sees fewer rows there (a short window): then these ask the piece. */
 #include "attention/plan.h"
 
 #include <math.h>
@@ -47,7 +50,7 @@ size_t tensor_scratch_floats(const struct attend *a)
     return c.floats;
 }
 
-/* Rows [lo, hi) of a segment of stream 2, all within one tile, for all rows of the piece. */
+/* Rows [lo, hi) of a segment, all within one tile, as columns for all n_rows rows. */
 static void tile(const struct attend *a, const struct scratch *t, size_t n_rows, const struct segment *seg, size_t lo,
                  size_t hi, bool one_weight)
 {
@@ -75,18 +78,101 @@ static void tile(const struct attend *a, const struct scratch *t, size_t n_rows,
     }
 }
 
-/* w_i = exp(max_i + log_w_i - m) with m the largest exponent, which it returns; all 0 when that is -inf. */
-static float weights(const struct kernels *k, const float *max, const float *log_w, size_t n, float *x, float *w)
+/* One side of the product: the rows of these segments that a query of this token sees, one after the other. */
+struct side {
+    const struct segment *seg;
+    size_t n_seg;
+    uint64_t token;
+};
+
+static size_t side_rows(const struct side *side)
+{
+    size_t n = 0, lo, hi;
+    for (size_t s = 0; s < side->n_seg; s++) {
+        segment_visible(&side->seg[s], side->token, &lo, &hi);
+        n += hi - lo;
+    }
+    return n;
+}
+
+static bool side_has_one_weight(const struct side *side)
+{
+    const struct view view = {side->seg, side->n_seg};
+    return view_has_one_weight(&view);
+}
+
+/* Row i asks q * k_i, of nothing so far. */
+static void start_rows(const struct attend *a, const struct scratch *t, const struct side *rows, const float *q)
+{
+    size_t n = 0, lo, hi;
+    for (size_t s = 0; s < rows->n_seg; s++) {
+        const struct segment *seg = &rows->seg[s];
+        segment_visible(seg, rows->token, &lo, &hi);
+        a->kernels->unpack_keys[seg->key_storage->id](seg->keys, lo, hi - lo, a->d, t->q + n * a->d);
+        n += hi - lo;
+    }
+    for (size_t i = 0; i < n; i++) {
+        a->kernels->multiply(t->q + i * a->d, q, a->d, t->q + i * a->d);
+        t->max_num[i] = t->max_den[i] = -INFINITY;
+        t->sum[i] = 0;
+    }
+}
+
+static void ask(const struct attend *a, const struct scratch *t, size_t n_rows, const struct side *columns)
+{
+    bool one_weight = side_has_one_weight(columns);
+    for (size_t s = 0; s < columns->n_seg; s++) {
+        const struct segment *seg = &columns->seg[s];
+        size_t from, to;
+        segment_visible(seg, columns->token, &from, &to);
+        while (from < to) { /* tiles end at multiples of TILE of the absolute index */
+            size_t end = from + TILE - (size_t)((seg->first + (from - seg->row)) % TILE);
+            end = min_size(end, to);
+            tile(a, t, n_rows, seg, from, end, one_weight);
+            from = end;
+        }
+    }
+}
+
+/* w_i = exp(max_i + log_w_i - m) with m the largest exponent, which it returns; all 0 when that is -inf. log_w: the rows' weights in
+ * the numerator, where rows without values have none, or in the denominator. */
+static float weights(const struct kernels *k, const struct side *rows, bool numerator, const float *max, float *x, float *w)
 {
     float m = -INFINITY;
-    for (size_t i = 0; i < n; i++) {
-        x[i] = max[i] + (log_w ? log_w[i] : 0);
-        m = x[i] > m ? x[i] : m;
+    size_t n = 0, lo, hi;
+    for (size_t s = 0; s < rows->n_seg; s++) {
+        const struct segment *seg = &rows->seg[s];
+        const float *log_w = numerator ? seg->log_num : seg->log_den;
+        segment_visible(seg, rows->token, &lo, &hi);
+        for (size_t j = lo; j < hi; j++, n++) {
+            x[n] = numerator && !seg->values ? -INFINITY : max[n] + (log_w ? log_w[j] : 0);
+            m = x[n] > m ? x[n] : m;
+        }
     }
     for (size_t i = 0; i < n; i++)
         x[i] = m > -INFINITY ? x[i] - m : -INFINITY;
     k->exponential(x, n, w);
     return m;
+}
+
+/* acc += sum_i w_i v_i * N_i */
+static void join_values(const struct attend *a, const struct scratch *t, const struct side *rows, float *acc)
+{
+    size_t n = 0, lo, hi;
+    for (size_t s = 0; s < rows->n_seg; s++, n += hi - lo) {
+        const struct segment *seg = &rows->seg[s];
+        segment_visible(seg, rows->token, &lo, &hi);
+        if (!seg->values)
+            continue;
+        const float *v = t->v;
+        if (seg->value_storage->id == STORAGE_F32)
+            v = (const float *)seg->values + lo * a->e;
+        else
+            a->kernels->unpack_values[seg->value_storage->id](seg->values, lo, hi - lo, a->e, t->v);
+        for (size_t i = 0; i < hi - lo; i++)
+            if (t->w[n + i] > 0) /* else N_i may not even have been written */
+                a->kernels->multiply_add(t->w[n + i], v + i * a->e, t->n + (n + i) * a->e, a->e, acc);
+    }
 }
 
 bool tensor_piece(const struct attend *a, const struct segment *piece, size_t query, float *partial, float *scratch)
@@ -95,49 +181,24 @@ bool tensor_piece(const struct attend *a, const struct segment *piece, size_t qu
     struct carve c = {.at = scratch};
     struct scratch t = lay_out(a, &c);
     uint64_t token = attend_token(a, query / a->group);
-    const float *q = a->q + query * a->d;
-    size_t lo, hi;
+    struct side rows = {piece, 1, token}, columns = {a->view[1].seg, a->view[1].n_seg, token};
+    size_t n_rows = side_rows(&rows), n_columns = side_rows(&columns);
 
     partial_clear(partial, a->e);
-    segment_visible(piece, token, &lo, &hi);
-    size_t n_rows = hi - lo;
-    if (n_rows == 0)
+    if (n_rows == 0 || n_columns == 0)
         return false;
-    k->unpack_keys[piece->key_storage->id](piece->keys, lo, n_rows, a->d, t.q);
-    for (size_t i = 0; i < n_rows; i++) {
-        k->multiply(t.q + i * a->d, q, a->d, t.q + i * a->d);
-        t.max_num[i] = t.max_den[i] = -INFINITY;
-        t.sum[i] = 0;
+    if (n_columns < n_rows) {
+        struct side other = rows;
+        rows = columns;
+        columns = other;
+        n_rows = n_columns;
     }
-
-    bool one_weight = view_has_one_weight(&a->view[1]);
-    for (size_t i = 0; i < a->view[1].n_seg; i++) {
-        const struct segment *seg = &a->view[1].seg[i];
-        size_t from, to;
-        segment_visible(seg, token, &from, &to);
-        while (from < to) { /* tiles end at multiples of TILE of the absolute index */
-            size_t end = from + TILE - (size_t)((seg->first + (from - seg->row)) % TILE);
-            end = min_size(end, to);
-            tile(a, &t, n_rows, seg, from, end, one_weight);
-            from = end;
-        }
-    }
-
-    float *x = t.rebase;
-    partial[PARTIAL_MAX_DEN] = weights(k, t.max_den, piece->log_den ? piece->log_den + lo : NULL, n_rows, x, t.w);
+    start_rows(a, &t, &rows, a->q + query * a->d);
+    ask(a, &t, n_rows, &columns);
+    partial[PARTIAL_MAX_DEN] = weights(k, &rows, false, t.max_den, t.rebase, t.w);
     for (size_t i = 0; i < n_rows; i++)
         partial[PARTIAL_SUM] += t.w[i] * t.sum[i];
-    if (!piece->values)
-        return true;
-    const float *max_num = one_weight ? t.max_den : t.max_num;
-    partial[PARTIAL_MAX_NUM] = weights(k, max_num, piece->log_num ? piece->log_num + lo : NULL, n_rows, x, t.w);
-    const float *v = t.v;
-    if (piece->value_storage->id == STORAGE_F32)
-        v = (const float *)piece->values + lo * a->e;
-    else
-        k->unpack_values[piece->value_storage->id](piece->values, lo, n_rows, a->e, t.v);
-    for (size_t i = 0; i < n_rows; i++)
-        if (t.w[i] > 0) /* else N_i may not even have been written */
-            k->multiply_add(t.w[i], v + i * a->e, t.n + i * a->e, a->e, partial + PARTIAL_HEAD);
+    partial[PARTIAL_MAX_NUM] = weights(k, &rows, true, side_has_one_weight(&columns) ? t.max_den : t.max_num, t.rebase, t.w);
+    join_values(a, &t, &rows, partial + PARTIAL_HEAD);
     return true;
 }
