@@ -63,7 +63,7 @@ else
 Q := @
 endif
 
-.PHONY: all help deps demo test check lint format bench install uninstall clean fuzz FORCE
+.PHONY: all help deps demo test check arm64 lint format bench install uninstall clean fuzz FORCE
 
 ## all: build the daemon, the tools and the tests
 all: $(B)/attnd $(B)/attn $(B)/run_tests
@@ -88,6 +88,11 @@ test:
 ## check: build and run all tests (ONLY=part of a suite's name: some), without installing anything
 check: all
 	$(Q)$(RUN_$(FLAVOUR)) ATTND_BIN=$(B)/attnd ATTN_BIN=$(B)/attn $(B)/run_tests $(ONLY)
+
+## arm64: the tests of kernels and attention on NEON, under an emulator
+arm64:
+	@tools/deps arm64
+	@tests/arm64/run
 
 ## lint: layer law, formatting, clang-tidy, cppcheck
 lint:

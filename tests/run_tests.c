@@ -2,7 +2,6 @@
 #include "test.h"
 
 #include <CUnit/Basic.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,24 +14,6 @@ void test_register(struct test_suite *suite)
         at = &(*at)->next;
     suite->next = *at;
     *at = suite;
-}
-
-void test_near(double a, double b, double tolerance, const char *what, const char *file, int line)
-{
-    int ok = fabs(a - b) <= tolerance;
-    if (!ok)
-        printf("\n%s:%d: %s: %.9g and %.9g differ by more than %.3g", file, line, what, a, b, tolerance);
-    CU_assertImplementation(ok, (unsigned)line, what, file, "", CU_FALSE);
-}
-
-double test_relative_error(const float *x, const double *reference, size_t n)
-{
-    double error = 0, norm = 0;
-    for (size_t i = 0; i < n; i++) {
-        error += (x[i] - reference[i]) * (x[i] - reference[i]);
-        norm += reference[i] * reference[i];
-    }
-    return error == 0 ? 0 : sqrt(error / norm);
 }
 
 /* Once more what failed, where the reader of a long log looks: at its end. */

@@ -42,6 +42,9 @@ static const struct {
     {&kernels_avx2, has_avx2},
     {&kernels_avx512, has_avx512},
 #endif
+#ifdef __aarch64__
+    {&kernels_neon, always}, /* part of the architecture */
+#endif
 };
 
 enum { N_TABLE = sizeof table / sizeof table[0] };

@@ -8,6 +8,9 @@ extern const struct kernels kernels_scalar;
 #ifdef __x86_64__
 extern const struct kernels kernels_avx2, kernels_avx512;
 #endif
+#ifdef __aarch64__
+extern const struct kernels kernels_neon;
+#endif
 
 /* The kernels of quantised rows that run anywhere: scalar_quant.c. */
 #define SCALAR_QUANT(x)                                                                                                        \
@@ -29,7 +32,8 @@ SCALAR_QUANT(rot2)
 #undef SCALAR_QUANT
 
 /* A slot's functions, one per storage or element type, by their names' ends; `quant` is what those of quantised rows begin with. */
-#define PER_STORAGE(slot, quant)                                                                                               \
+#define PER_STORAGE(slot, quant) PER_STORAGE_NAMED(slot, quant)
+#define PER_STORAGE_NAMED(slot, quant)                                                                                         \
     {                                                                                                                          \
         [STORAGE_F32] = slot##_f32, [STORAGE_BF16] = slot##_bf16, [STORAGE_F16] = slot##_f16, [STORAGE_Q8_0] = quant##_q8_0,   \
         [STORAGE_Q4_0] = quant##_q4_0, [STORAGE_Q4_0H] = quant##_q4_0h, [STORAGE_ROT8] = quant##_rot8,                         \

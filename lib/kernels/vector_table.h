@@ -1,4 +1,5 @@
-/* The table of one instruction set from the vector_*.h kernels. Include last, with VECTOR_TABLE and VECTOR_ISA defined. */
+/* The table of one instruction set from the vector_*.h kernels. Include last, with VECTOR_TABLE and VECTOR_ISA defined; and
+ * VECTOR_WITHOUT_QUANT where vector_quant_*.h are not included: quantised rows are scalar.c's then. */
 #include "kernels/vector_nearest.h"
 
 #define SLOTS_OF_STORAGE(id, x)                                                                                                \
@@ -54,6 +55,14 @@
 SLOTS_OF_STORAGE(STORAGE_F32, f32)
 SLOTS_OF_STORAGE(STORAGE_BF16, bf16)
 SLOTS_OF_STORAGE(STORAGE_F16, f16)
+SLOTS_OF_ELEMENT(ELEMENT_F32, f32)
+SLOTS_OF_ELEMENT(ELEMENT_BF16, bf16)
+SLOTS_OF_ELEMENT(ELEMENT_F16, f16)
+
+#ifdef VECTOR_WITHOUT_QUANT
+#define QUANT_SLOT(slot) scalar_##slot
+#else
+#define QUANT_SLOT(slot) slot
 SLOTS_OF_QUANT(STORAGE_Q8_0, q8_0)
 SLOTS_OF_QUANT(STORAGE_Q4_0, q4_0)
 SLOTS_OF_QUANT(STORAGE_Q4_0H, q4_0h)
@@ -61,15 +70,13 @@ SLOTS_OF_QUANT(STORAGE_ROT8, rot8)
 SLOTS_OF_QUANT(STORAGE_ROT4, rot4)
 SLOTS_OF_QUANT(STORAGE_ROT3, rot3)
 SLOTS_OF_QUANT(STORAGE_ROT2, rot2)
-SLOTS_OF_ELEMENT(ELEMENT_F32, f32)
-SLOTS_OF_ELEMENT(ELEMENT_BF16, bf16)
-SLOTS_OF_ELEMENT(ELEMENT_F16, f16)
+#endif
 
 const struct kernels VECTOR_TABLE = {
     .isa = VECTOR_ISA,
-    .score = PER_STORAGE(score, score),
+    .score = PER_STORAGE(score, QUANT_SLOT(score)),
     .weigh = weigh,
-    .accumulate = PER_STORAGE(accumulate, accumulate),
+    .accumulate = PER_STORAGE(accumulate, QUANT_SLOT(accumulate)),
     .nearest = PER_STORAGE(nearest, scalar_nearest),
     .multiply = multiply,
     .multiply_add = multiply_add,
