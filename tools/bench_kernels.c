@@ -65,6 +65,14 @@ static const struct row {
     {TENSOR("prompt_tensor", "full", STORAGE_F32, 64, 256), prompt_create},
     {SOFTMAX("append", "full", STORAGE_F32, 16384), append_create},
     {SOFTMAX("append", "full", STORAGE_BF16, 16384), append_create},
+    {SOFTMAX("append", "full", STORAGE_F16, 16384), append_create},
+    {SOFTMAX("append", "full", STORAGE_Q8_0, 16384), append_create},
+    {SOFTMAX("append", "full", STORAGE_Q4_0, 16384), append_create},
+    {SOFTMAX("append", "full", STORAGE_Q4_0H, 16384), append_create},
+    {SOFTMAX("append", "full", STORAGE_ROT8, 16384), append_create},
+    {SOFTMAX("append", "full", STORAGE_ROT4, 16384), append_create},
+    {SOFTMAX("append", "full", STORAGE_ROT3, 16384), append_create},
+    {SOFTMAX("append", "full", STORAGE_ROT2, 16384), append_create},
 };
 
 enum { N_ROWS = sizeof table / sizeof *table };

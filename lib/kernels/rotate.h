@@ -11,6 +11,7 @@
 #include "base/coins.h"
 #include <math.h>
 #include <stddef.h>
+#include <string.h>
 
 #define ROTATION_SEED UINT64_C(0x726f74617465)
 
@@ -26,17 +27,20 @@ static inline size_t rotate_piece(size_t n)
 /* factor[c] = sign_c / sqrt(len of its piece). */
 static inline void rotate_factors(size_t n, float *factor)
 {
-    uint64_t coins = 0;
-    float scale = 1;
-    for (size_t c = 0, end = 0; c < n; c++, coins >>= 1) {
-        if (c % 64 == 0)
-            coins = mix(ROTATION_SEED + c / 64);
-        if (c == end) {
-            size_t len = rotate_piece(n - c);
-            scale = 1 / sqrtf((float)len);
-            end = c + len;
+    for (size_t at = 0, len; at < n; at += len) {
+        len = rotate_piece(n - at);
+        float scale = 1 / sqrtf((float)len);
+        for (size_t c = at; c < at + len; c++)
+            factor[c] = scale;
+    }
+    for (size_t at = 0; at < n; at += 64) {
+        uint64_t coins = ~mix(ROTATION_SEED + at / 64);
+        for (size_t c = 0; c < 64 && at + c < n; c++) {
+            uint32_t bits;
+            memcpy(&bits, factor + at + c, sizeof bits);
+            bits ^= (uint32_t)(coins >> c & 1) << 31; /* heads: + */
+            memcpy(factor + at + c, &bits, sizeof bits);
         }
-        factor[c] = coins & 1 ? scale : -scale;
     }
 }
 

@@ -28,6 +28,26 @@ INLINE vi v_to_integers(vf x)
     return _mm256_cvtps_epi32(x);
 }
 
+/* Towards 0. */
+INLINE vi v_truncate(vf x)
+{
+    return _mm256_cvttps_epi32(x);
+}
+
+/* The low bytes of all lanes, to W bytes; and W signed bytes to lanes. */
+INLINE void v_store_bytes(void *p, vi x)
+{
+    vi low = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4, 8, 12, -1, -1,
+                              -1, -1, -1, -1, -1, -1);
+    vi y = _mm256_shuffle_epi8(x, low);
+    _mm_storel_epi64(p, _mm_or_si128(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1)));
+}
+
+INLINE vi v_load_bytes(const void *p)
+{
+    return _mm256_cvtepi8_epi32(_mm_loadl_epi64(p));
+}
+
 /* Lanes as pairs of signed 16-bit integers: a0 b0 + a1 b1. */
 INLINE vi v_multiply_pairs(vi a, vi b)
 {

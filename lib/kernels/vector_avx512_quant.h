@@ -28,6 +28,21 @@ INLINE vi v_to_integers(vf x)
     return _mm512_cvtps_epi32(x);
 }
 
+INLINE vi v_truncate(vf x)
+{
+    return _mm512_cvttps_epi32(x);
+}
+
+INLINE void v_store_bytes(void *p, vi x)
+{
+    _mm_storeu_si128(p, _mm512_cvtepi32_epi8(x));
+}
+
+INLINE vi v_load_bytes(const void *p)
+{
+    return _mm512_cvtepi8_epi32(_mm_loadu_si128(p));
+}
+
 INLINE vi v_multiply_pairs(vi a, vi b)
 {
     return _mm512_madd_epi16(a, b);

@@ -16,14 +16,22 @@ enum { NEAREST_VECTORS = 4 };
 /* The nearest row so far of each lane, and the rows' numbers. */
 struct nearest_lanes {
     vf distance;
-    vi row;
+    vi row, lane; /* lane: 0, 1, 2, ... */
 };
 
-INLINE void nearest_vector(struct nearest_lanes *best, vf distance, size_t row, vi lane, size_t n)
+INLINE struct nearest_lanes nearest_none(void)
+{
+    int32_t lanes[W];
+    for (int32_t l = 0; l < W; l++)
+        lanes[l] = l;
+    return (struct nearest_lanes){v_set1(INFINITY), v_set1_bits(0), v_load_bits(lanes)};
+}
+
+INLINE void nearest_vector(struct nearest_lanes *best, vf distance, size_t row, size_t n)
 {
     if (row + W > n)
         distance = v_keep_lanes(distance, 0, row < n ? n - row : 0, v_set1(INFINITY));
-    vi rows = v_add_bits(v_set1_bits((int32_t)row), lane);
+    vi rows = v_add_bits(v_set1_bits((int32_t)row), best->lane);
     best->row = v_select_above(v_bits(best->distance), v_bits(distance), rows, best->row);
     best->distance = v_min(best->distance, distance);
 }
@@ -36,7 +44,7 @@ INLINE vf nearest_add(vf sum, vf x, vf key)
 
 /* nv vectors of rows from `row`, whose panel is given. Absent ones (past nv) vanish: nv is a constant where this is inlined. */
 INLINE void nearest_tile(enum storage_id id, size_t nv, const float *x, size_t d, const char *panel, size_t panel_bytes,
-                         size_t row, size_t n, vi lane, struct nearest_lanes *best)
+                         size_t row, size_t n, struct nearest_lanes *best)
 {
     vf s0 = v_set1(0), s1 = s0, s2 = s0, s3 = s0;
 #define AT(v) (panel + (v)*W / PANEL * panel_bytes + (v)*W % PANEL * 4)
@@ -71,38 +79,40 @@ INLINE void nearest_tile(enum storage_id id, size_t nv, const float *x, size_t d
 #undef LOAD
 #undef LOAD_EVEN
 #undef LOAD_ODD
-    nearest_vector(best, s0, row, lane, n);
+    nearest_vector(best, s0, row, n);
     if (nv > 1)
-        nearest_vector(best, s1, row + W, lane, n);
+        nearest_vector(best, s1, row + W, n);
     if (nv > 2)
-        nearest_vector(best, s2, row + 2 * W, lane, n);
+        nearest_vector(best, s2, row + 2 * W, n);
     if (nv > 3)
-        nearest_vector(best, s3, row + 3 * W, lane, n);
+        nearest_vector(best, s3, row + 3 * W, n);
+}
+
+/* The nearest of all lanes. */
+INLINE size_t nearest_of_lanes(const struct nearest_lanes *best, float *distance)
+{
+    float sums[W];
+    int32_t rows[W];
+    size_t l = 0;
+    v_store(sums, best->distance);
+    v_store_bits(rows, best->row);
+    for (size_t m = 1; m < W; m++)
+        if (sums[m] < sums[l] || (sums[m] == sums[l] && rows[m] < rows[l]))
+            l = m;
+    *distance = sums[l];
+    return sums[l] < INFINITY ? (size_t)rows[l] : 0;
 }
 
 INLINE size_t nearest_any(enum storage_id id, const float *x, size_t d, const void *keys, size_t n, float *distance)
 {
     size_t panel_bytes = PANEL * storage_table[id].key_bytes(d), row = 0, wide = NEAREST_VECTORS * W;
     const char *panel = keys;
-    int32_t lanes[W];
-    for (int32_t l = 0; l < W; l++)
-        lanes[l] = l;
-    vi lane = v_load_bits(lanes);
-    struct nearest_lanes best = {v_set1(INFINITY), v_set1_bits(0)};
+    struct nearest_lanes best = nearest_none();
     for (; row + wide <= n; row += wide, panel += wide / PANEL * panel_bytes)
-        nearest_tile(id, NEAREST_VECTORS, x, d, panel, panel_bytes, row, n, lane, &best);
+        nearest_tile(id, NEAREST_VECTORS, x, d, panel, panel_bytes, row, n, &best);
     for (; row < n; row += PANEL, panel += panel_bytes)
-        nearest_tile(id, PANEL / W, x, d, panel, panel_bytes, row, n, lane, &best);
-
-    float sums[W];
-    v_store(sums, best.distance);
-    v_store_bits(lanes, best.row);
-    size_t l = 0;
-    for (size_t m = 1; m < W; m++)
-        if (sums[m] < sums[l] || (sums[m] == sums[l] && lanes[m] < lanes[l]))
-            l = m;
-    *distance = sums[l];
-    return sums[l] < INFINITY ? (size_t)lanes[l] : 0;
+        nearest_tile(id, PANEL / W, x, d, panel, panel_bytes, row, n, &best);
+    return nearest_of_lanes(&best, distance);
 }
 
 #define NEAREST_OF(id, x)                                                                                                      \

@@ -150,7 +150,7 @@ static const struct subject_ops append_ops = {prompt_run, append_copy, prompt_de
 
 static enum element element_of(enum storage_id storage)
 {
-    return storage == STORAGE_BF16 ? ELEMENT_BF16 : storage == STORAGE_F16 ? ELEMENT_F16 : ELEMENT_F32;
+    return storage == STORAGE_F32 ? ELEMENT_F32 : storage == STORAGE_F16 ? ELEMENT_F16 : ELEMENT_BF16;
 }
 
 static void *tensor(enum element element, size_t n)
@@ -247,7 +247,7 @@ static int create(struct subject **out, const struct bench_case *c, bool attend,
     s->base.bytes =
         (double)(c->tokens * c->kv_heads * attention_streams(c->kind) * (key->key_bytes(c->d) + value->value_bytes(c->e)));
     s->base.flops = attend ? 2.0 * (double)((c->d + c->e) * c->heads) * causal_pairs(c) : 0;
-    /* What is appended comes in the type that it is stored in. */
+    /* What is appended comes in the type that it is stored in; what is to be quantised comes in bf16. */
     s->shape = shape_of(c, attend ? ELEMENT_F32 : element_of(c->key_storage));
     int err = s->shape && make_tensors(s) == 0 ? 0 : ERR_NO_MEMORY;
     if (!err && !attend)

@@ -23,6 +23,22 @@ INLINE vi v_to_integers(vf x)
     LANES(vi, (int32_t)nearbyintf(x.x[l]));
 }
 
+INLINE vi v_truncate(vf x)
+{
+    LANES(vi, (int32_t)x.x[l]);
+}
+
+INLINE void v_store_bytes(void *p, vi x)
+{
+    for (size_t l = 0; l < W; l++)
+        ((uint8_t *)p)[l] = (uint8_t)x.x[l];
+}
+
+INLINE vi v_load_bytes(const void *p)
+{
+    LANES(vi, ((const int8_t *)p)[l]);
+}
+
 INLINE vi v_multiply_pairs(vi a, vi b)
 {
     LANES(vi, (int16_t)a.x[l] * (int16_t)b.x[l] + (int16_t)(a.x[l] >> 16) * (int16_t)(b.x[l] >> 16));
@@ -69,8 +85,10 @@ struct wide_block {
 INLINE struct wide_block v_block(enum storage_id id, const uint8_t *codes)
 {
     struct wide_block block;
+    uint8_t code[QUANT_BLOCK];
+    quant_get_codes(quant_bits(id), codes, code);
     for (size_t c = 0; c < QUANT_BLOCK; c++)
-        block.level[c] = quant_level(id, quant_get_code(quant_bits(id), codes, c));
+        block.level[c] = quant_level(id, code[c]);
     return block;
 }
 
