@@ -7,7 +7,11 @@
 
 /* Tokens that are widened at a time: few when rows are only appended (they stay in the first-level cache), many when queries
  * attend, since a run is what shares the rows and what a prompt's blocks are cut from. */
-enum { RUN_APPEND = 64, RUN_ATTEND = 1024 };
+enum {
+    RUN_APPEND = 64,
+    RUN_ATTEND = 1024,
+    TURN = 512, /* tokens after which a turn ends: what the heads of a message read of it side by side stays in the caches */
+};
 
 struct run {
     size_t first, n; /* tokens of the part */
@@ -171,20 +175,37 @@ static void add_times(struct engine_totals *totals, uint64_t wait_ns, uint64_t a
         histogram_add(&totals->attend, attend_ns);
 }
 
-void head_run(struct worker *worker, struct head_task *task)
+/* What the whole task took. */
+static void tell_times(struct head *head, struct part *part, const struct head_task *task, bool ended_well)
+{
+    uint64_t append_ns = task->append_ns, attend_ns = task->attend_ns;
+    if (ended_well && part->flags & PART_ATTEND)
+        tell_pace(head, part, attend_ns);
+    add_times(pool_totals(head->pool), task->wait_ns, append_ns, attend_ns, part->flags);
+    add_times(&head->stream->profile->totals, task->wait_ns, append_ns, attend_ns, part->flags);
+    atomic_fetch_add(&part->append_ns, append_ns);
+    atomic_fetch_add(&part->attend_ns, attend_ns);
+    atomic_fetch_add(&head->stream->append_ns, append_ns);
+    atomic_fetch_add(&head->stream->attend_ns, attend_ns);
+}
+
+bool head_run(struct worker *worker, struct head_task *task)
 {
     struct head *head = task->head;
     struct part *part = task->part;
-    uint64_t wait_ns = clock_ns() - part->submit_ns, append_ns = 0, attend_ns = 0;
-    struct run run = {0};
+    struct run run = {.first = task->n_done};
     uint64_t n_before = head->cache->n_tokens;
+    size_t end = smaller(part->n_tokens, run.first + TURN);
     int err = atomic_load(&head->stream->err);
-    while (!err && run.first < part->n_tokens) {
+    if (task->n_done == 0)
+        task->wait_ns = clock_ns() - part->submit_ns;
+    while (!err && run.first < end) {
         run.n = run_length(head, part, part->n_tokens - run.first);
-        err = step(worker, head, part, &run, &append_ns, &attend_ns);
+        err = step(worker, head, part, &run, &task->append_ns, &task->attend_ns);
         if (!err)
             run.first += run.n;
     }
+    task->n_done = run.first;
     if (err) {
         int none = 0;
         atomic_compare_exchange_strong(&head->stream->err, &none, err);
@@ -193,14 +214,10 @@ void head_run(struct worker *worker, struct head_task *task)
     account(head, part, head->cache->n_tokens - n_before); /* also where attention failed after it */
     tell_gauges(head);
     tell_length(head);
-    if (!err && part->flags & PART_ATTEND)
-        tell_pace(head, part, attend_ns);
-    add_times(pool_totals(head->pool), wait_ns, append_ns, attend_ns, part->flags);
-    add_times(&head->stream->profile->totals, wait_ns, append_ns, attend_ns, part->flags);
-    atomic_fetch_add(&part->append_ns, append_ns);
-    atomic_fetch_add(&part->attend_ns, attend_ns);
-    atomic_fetch_add(&head->stream->append_ns, append_ns);
-    atomic_fetch_add(&head->stream->attend_ns, attend_ns);
+    bool done = err || run.first == part->n_tokens;
+    if (done)
+        tell_times(head, part, task, !err);
+    return done;
 }
 
 void head_retire(struct head *head)

@@ -21,8 +21,9 @@ struct head {
     size_t allocated, resident, audited; /* bytes, as last added to the totals; the turn's holder writes */
 };
 
-/* One task: for each run of tokens append, then attend. Adds times to the part; a failure is left in the part and the stream. */
-void head_run(struct worker *worker, struct head_task *task);
+/* One turn of a task: for each run of tokens append, then attend. True when all is done; its times are added to the part, a failure
+ * is left in the part and the stream. */
+bool head_run(struct worker *worker, struct head_task *task);
 
 /* Takes the cache's bytes out of all totals and frees it. The head must be idle. */
 void head_retire(struct head *head);

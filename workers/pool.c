@@ -175,18 +175,24 @@ static void help(struct worker *worker, struct fork *fork)
 
 /* ------------------------------------------------------------------ the team */
 
-static void run_turn(struct worker *worker, struct head *head)
+/* whole: the task is done to its end. */
+static void run_turn(struct worker *worker, struct head *head, bool whole)
 {
     struct pool *pool = worker->pool;
     struct head_task *task = head->first; /* only the holder of the turn takes it out */
     uint64_t start = clock_ns();
-    atomic_fetch_sub(&pool->totals.queued, 1); /* it waits no more */
-    pool->run(worker, task);
+    bool done;
+    if (task->n_done == 0)
+        atomic_fetch_sub(&pool->totals.queued, 1); /* it waits no more */
+    do
+        done = pool->run(worker, task);
+    while (whole && !done);
     atomic_fetch_add(&pool->totals.busy_ns, clock_ns() - start);
 
     struct part *part = task->part;
     pthread_mutex_lock(&pool->lock);
-    head->first = task->next;
+    if (done)
+        head->first = task->next;
     if (head->first) {
         make_ready(pool, head); /* at the end: others' turns come first */
     } else {
@@ -194,7 +200,8 @@ static void run_turn(struct worker *worker, struct head *head)
         head->in_turn = false;
     }
     pthread_mutex_unlock(&pool->lock);
-    part_head_done(part); /* head and part may be gone after this */
+    if (done)
+        part_head_done(part); /* head and part may be gone after this */
 }
 
 bool pool_run_here(struct pool *pool, struct head_task *first, struct worker *guest)
@@ -217,7 +224,7 @@ bool pool_run_here(struct pool *pool, struct head_task *first, struct worker *gu
     for (struct head_task *task = first, *next; task; task = next) {
         next = task->next;
         task->next = NULL; /* in a FIFO it would be the head's next task */
-        run_turn(guest, task->head);
+        run_turn(guest, task->head, true);
     }
     return true;
 }
@@ -275,7 +282,7 @@ static void team_member(struct pool *pool, size_t thread, size_t team_size)
     pthread_mutex_unlock(&pool->lock);
     while (next_work(pool, &head, &fork)) {
         if (head)
-            run_turn(&worker, head);
+            run_turn(&worker, head, false);
         else
             help(&worker, fork);
     }

@@ -1,7 +1,8 @@
 /* Pool: an OpenMP team that drains an inbox of heads. The only place with OpenMP in it.
  *
  * A pool is one pthread that enters one parallel region for its whole life; the team's threads take heads whose turn has come
- * from the inbox. A head is in the inbox at most once, and runs one task at a time: taking it from the inbox is the turn.
+ * from the inbox. A head is in the inbox at most once, and runs one task at a time: taking it from the inbox is the turn. Long
+ * tasks take several turns, so that the heads of one message read its tensors side by side, and other messages come in between.
  * Inside a turn, a long attention may be forked: its units are offered to idle threads of the same team and joined before the
  * turn ends.
  * Threads: submit from any thread; everything else inside. One lock per pool, held for a few instructions only; it also
@@ -17,11 +18,13 @@
 struct pool;
 struct head;
 
-/* One head's share of a part. */
+/* One head's share of a part, done in one turn or in several. */
 struct head_task {
     struct part *part;
     struct head *head;
     struct head_task *next;
+    size_t n_done; /* tokens, in the turns so far */
+    uint64_t wait_ns, append_ns, attend_ns;
 };
 
 /* What a team's thread works with. */
@@ -33,8 +36,8 @@ struct worker {
     struct scratch audit;   /* what an audited head's full cache answers */
 };
 
-/* Called on a team's thread with the head's turn held: runs one task (head.c). */
-typedef void pool_run(struct worker *worker, struct head_task *task);
+/* Called on a team's thread with the head's turn held: runs one task (head.c). False: there is more of it to do, in another turn. */
+typedef bool pool_run(struct worker *worker, struct head_task *task);
 
 int pool_create(struct pool **out, const struct config_pool *config, double spin_seconds, pool_run *run, struct fault *fault);
 void pool_destroy(struct pool *pool); /* the inbox must be empty; NULL is allowed */
