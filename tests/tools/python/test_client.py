@@ -378,6 +378,15 @@ class Garbage(unittest.TestCase):
             stream.next[0] = 0
             self.assertEqual(stream.attend(0, *tokens(0, 2)).tobytes(), whole)
 
+    def opened_at_last(self, client):
+        """Opens stream 1 again; replies that a slow machine has not delivered yet come first, and are reported."""
+        for _ in range(300):
+            try:
+                return client.open("1", SHAPE, resume=True)
+            except attnd.AttndError as error:
+                self.assertIn(error.code, ("malformed", "version"))
+        return self.fail("there are more late replies than messages were sent")
+
     def test_a_client_survives_what_it_cannot_read(self):
         """Random replies are reported or passed over, and then the client goes on."""
         choose = random.Random(2)
@@ -396,7 +405,7 @@ class Garbage(unittest.TestCase):
                     self.assertIn(error.code, ("malformed", "version", "timeout", "no_memory", "wrong_index"))
                 client._give_up(1, attnd.AttndError("timeout"))
             daemon.applied.clear()
-            again = client.open("1", SHAPE, resume=True)
+            again = self.opened_at_last(client)
             self.assertTrue((again.attend(0, *tokens(0, 2))[1] == 1).all())
 
 
