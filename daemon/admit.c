@@ -2,7 +2,6 @@
 
 #include "daemon/credit.h"
 #include "daemon/egress.h"
-#include "daemon/ingress.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -305,7 +304,7 @@ static void submit(struct gateway *gateway, struct message *message, struct mess
     if (part->wire.flags & WIRE_APPEND)
         atomic_fetch_add(&gateway->counters.tokens, part->wire.n_tokens);
     atomic_fetch_add(&message->running, 1);
-    part->part->alone = gateway->in_flight == 1 && message->n_parts == 1 && !ingress_waiting(gateway);
+    part->part->patient = true; /* gateway_run helps */
     engine_submit(gateway->engine, part->part);
 }
 

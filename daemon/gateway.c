@@ -13,6 +13,9 @@
 /* Messages received in a row before finished ones get their turn. */
 enum { RECEIVE_BURST = 64 };
 
+/* Turns that the gateway takes in a row before it looks at its sockets. */
+enum { HELP_TURNS = 16 };
+
 /* How long a subscription may go unseen. */
 enum { SUBSCRIPTIONS_NS = 1000000 };
 
@@ -70,6 +73,16 @@ static bool receive_some(struct gateway *gateway)
     return n > 0;
 }
 
+/* Small work that waits, some turns of it; false when there is none. Stops when something can be sent: many answers leave together as
+ * it is, for they are finished when the last head has had its turn. */
+static bool help(struct gateway *gateway)
+{
+    size_t n = 0;
+    while (n < HELP_TURNS && !atomic_load(&gateway->any_done) && engine_help(gateway->engine))
+        n++;
+    return n > 0;
+}
+
 /* Sleeps until a socket or a pool has something. While messages run, spins first: a wake-up costs more than a short task. */
 static void wait(struct gateway *gateway)
 {
@@ -119,7 +132,8 @@ void gateway_run(struct gateway *gateway)
         reload_if_asked(gateway);
         lease_tick(gateway);
         look_for_subscribers(gateway);
-        bool sent = send_done(gateway), received = receive_some(gateway), idle = !sent && !received;
+        bool sent = send_done(gateway), received = receive_some(gateway), helped = help(gateway),
+             idle = !sent && !received && !helped;
         if (stopping && !gateway->in_flight && (idle || clock_ns() > end))
             return;
         if (idle)

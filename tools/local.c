@@ -59,11 +59,13 @@ static int step_local(struct attention_service *service, uint32_t layer, size_t 
         part->value[i] = value[i];
     }
     part->out = out;
-    part->alone = true;
+    part->patient = true;
     err = engine_check_part(part, fault);
     if (!err) {
         l->done = false;
         engine_submit(l->engine, part);
+        while (engine_help(l->engine))
+            ;
         pthread_mutex_lock(&l->lock);
         while (!l->done)
             pthread_cond_wait(&l->changed, &l->lock);

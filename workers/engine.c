@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Multiply-adds that are done sooner than a sleeping thread wakes. */
+/* Multiply-adds of a part that are done sooner than a sleeping thread wakes. */
 static const double SMALL_WORK = 600e3;
 
 struct engine {
@@ -24,11 +24,11 @@ struct engine {
     size_t n_profiles;
     _Atomic(struct engine_profile *) opened; /* newest first; only grows */
 
-    struct worker guest; /* the submitting thread's, for small parts that run there */
+    struct worker guest; /* the submitting thread's, for what it helps with */
 
-    pthread_mutex_t lock; /* in_flight */
+    atomic_size_t in_flight; /* parts */
+    pthread_mutex_t lock;    /* taken by who waits for the last one, and who is it */
     pthread_cond_t idle;
-    size_t in_flight; /* parts */
 };
 
 /* ------------------------------------------------------------------ life */
@@ -90,8 +90,10 @@ void engine_destroy(struct engine *engine)
 
 void engine_drain(struct engine *engine)
 {
+    for (size_t p = 0; p < engine->teams.n && atomic_load(&engine->in_flight); p++)
+        pool_hurry(engine->teams.pool[p]);
     pthread_mutex_lock(&engine->lock);
-    while (engine->in_flight)
+    while (atomic_load(&engine->in_flight))
         pthread_cond_wait(&engine->idle, &engine->lock);
     pthread_mutex_unlock(&engine->lock);
 }
@@ -278,17 +280,16 @@ static void remember(float *largest, float x)
         *largest = x;
 }
 
-/* Whether a part is a few microseconds of work: multiply-adds, from what the heads' caches take. */
-static bool is_small(const struct part *part)
+/* Multiply-adds of one head's share of a part, from what its cache takes. */
+static double head_work(const struct part *part, const struct stream_layer *l, const struct head *head)
 {
-    const struct engine_stream *stream = part->stream;
-    const struct shape *s = &stream->shape;
-    double width = (double)(s->key_dim + s->value_dim), work = 0;
-    for (size_t h = 0; h < s->kv_heads; h++) {
-        double rows = (double)atomic_load(&stream->layer[part->layer].head[h].cache->account.allocated) / (2 * width);
-        work += s->kind[part->layer] == ATTENTION_TENSOR ? rows * rows / 4 : rows;
-    }
-    return work * width * (double)stream->layer[part->layer].group->dims.group * (double)part->n_tokens <= SMALL_WORK;
+    const struct shape *s = &part->stream->shape;
+    double width = (double)(s->key_dim + s->value_dim),
+           rows = (double)atomic_load(&head->cache->account.allocated) / (2 * width);
+    rows += (double)part->n_tokens; /* its own come to them */
+    if (s->kind[part->layer] == ATTENTION_TENSOR)
+        rows *= rows / 4;
+    return rows * width * (double)l->group->dims.group * (double)part->n_tokens;
 }
 
 void engine_submit(struct engine *engine, struct part *part)
@@ -309,12 +310,14 @@ void engine_submit(struct engine *engine, struct part *part)
     atomic_store(&part->heads_left, (unsigned)n);
     part->submit_ns = clock_ns();
     atomic_fetch_add(&stream->in_flight, 1);
-    pthread_mutex_lock(&engine->lock);
-    engine->in_flight++;
-    pthread_mutex_unlock(&engine->lock);
+    atomic_fetch_add(&engine->in_flight, 1);
+    double work = 0;
+    for (size_t h = 0; h < n; h++) {
+        part->task[h] = (struct head_task){.part = part, .head = &l->head[h], .work = head_work(part, l, &l->head[h])};
+        work += part->task[h].work;
+    }
     for (size_t h = 0; h < n; h++)
-        part->task[h] = (struct head_task){.part = part, .head = &l->head[h]};
-    bool here = part->alone && is_small(part);
+        part->task[h].patient = part->patient && work <= SMALL_WORK;
     for (size_t p = 0; p < engine->teams.n; p++) { /* one hand-over per pool */
         struct pool *pool = engine->teams.pool[p];
         struct head_task *first = NULL, **end = &first;
@@ -323,9 +326,17 @@ void engine_submit(struct engine *engine, struct part *part)
                 *end = &part->task[h];
                 end = &part->task[h].next;
             }
-        if (first && !(here && pool_run_here(pool, first, &engine->guest)))
+        if (first)
             pool_submit(pool, first);
     }
+}
+
+bool engine_help(struct engine *engine)
+{
+    for (size_t p = 0; p < engine->teams.n; p++)
+        if (pool_help(engine->teams.pool[p], &engine->guest))
+            return true;
+    return false;
 }
 
 void part_head_done(struct part *part)
@@ -336,9 +347,10 @@ void part_head_done(struct part *part)
     part->end_ns = clock_ns();
     atomic_fetch_sub(&part->stream->in_flight, 1);
     engine->done(engine->context, part);
-    pthread_mutex_lock(&engine->lock);
-    if (--engine->in_flight == 0)
-        pthread_cond_broadcast(&engine->idle);
+    if (atomic_fetch_sub(&engine->in_flight, 1) != 1)
+        return;
+    pthread_mutex_lock(&engine->lock); /* which outlives the pools' threads */
+    pthread_cond_broadcast(&engine->idle);
     pthread_mutex_unlock(&engine->lock);
 }
 

@@ -34,7 +34,7 @@ struct part {
     const void *key[2], *value[2]; /* (n_tokens, Hkv, d | e) */
     float *out;                    /* (n_tokens, H, e) */
     float *lse;                    /* (n_tokens, H); with PART_PARTIAL */
-    bool alone;                    /* nothing else is waiting: a small part may run on the submitting thread */
+    bool patient;                  /* whoever submits calls engine_help soon: if it is small, no thread is woken for it alone */
     void *owner;                   /* the caller's */
 
     float key_magnitude[2], value_magnitude[2]; /* filled by engine_check_part: the largest, appended ones only */
@@ -100,6 +100,10 @@ void part_head_done(struct part *part);
 
 /* Hands a part to the pools. Never fails: everything was checked before. `done` may be called before it returns. */
 void engine_submit(struct engine *engine, struct part *part);
+
+/* Does a little of what waits, on the submitting thread: tasks of one head that together take some microseconds. False when there is
+ * nothing so small: then the pools' threads are awake for what there is. */
+bool engine_help(struct engine *engine);
 
 /* Waits until nothing is queued or running. */
 void engine_drain(struct engine *engine);

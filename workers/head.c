@@ -60,8 +60,16 @@ static int widen(struct worker *worker, const struct head *head, const struct pa
     return 0;
 }
 
-/* *end_ns: when the head's own attention was done; what an audit takes is not its time. */
-static int attend(struct worker *worker, struct head *head, const struct part *part, const struct run *run, uint64_t *end_ns)
+/* Now, and what has passed since *last. */
+static uint64_t lap(uint64_t *last)
+{
+    uint64_t before = *last;
+    *last = clock_ns();
+    return *last - before;
+}
+
+/* *now: when the head's own attention was done; what an audit takes is not its time. */
+static int attend(struct worker *worker, struct head *head, const struct part *part, const struct run *run, uint64_t *now)
 {
     const struct shape *s = &head->stream->shape;
     struct cache *cache = head->cache;
@@ -87,63 +95,122 @@ static int attend(struct worker *worker, struct head *head, const struct part *p
     if (cache->n_tokens)
         a.n_views = cache->ops->view(cache, a.first_token, run->q, a.view);
     int err = pool_attend(worker, &a);
-    *end_ns = clock_ns();
+    *now = clock_ns();
     if (!err && head->audit.full && cache->n_tokens &&
         audit_compare(worker, &head->audit, &a, &head->stream->profile->totals.error, &head->stream->error))
         audit_destroy(&head->audit); /* no memory: the stream goes on unaudited */
     return err;
 }
 
-/* Widen, append, attend, observe: one run. Adds the times. */
-static int step(struct worker *worker, struct head *head, struct part *part, struct run *run, uint64_t *append_ns,
-                uint64_t *attend_ns)
+/* Widen, append, attend, observe: one run. Adds the times; *now goes from its beginning to its end. The clock is read at their borders
+ * alone: a read costs as much as a row. */
+static int step(struct worker *worker, struct head *head, struct head_task *task, struct run *run, uint64_t *now)
 {
     struct cache *cache = head->cache;
-    uint64_t t0 = clock_ns(), t1, t2;
+    const struct part *part = task->part;
+    bool learns = part->flags & (PART_APPEND | PART_OBSERVE); /* attend alone changes nothing */
     int err = widen(worker, head, part, run);
     if (!err && part->flags & PART_APPEND)
         err = cache->ops->append(cache, &run->tokens);
-    t1 = t2 = clock_ns();
-    *append_ns += t1 - t0;
+    task->append_ns += lap(now);
     if (err)
         return err;
     if (head->audit.full && part->flags & PART_APPEND && audit_append(&head->audit, &run->tokens))
         audit_destroy(&head->audit); /* no memory: the stream goes on unaudited */
     if (part->flags & PART_ATTEND) {
-        t1 = clock_ns();
-        err = attend(worker, head, part, run, &t2);
-        *attend_ns += t2 - t1;
+        uint64_t start = head->audit.full ? clock_ns() : *now;
+        err = attend(worker, head, part, run, now);
+        task->attend_ns += *now - start;
     }
-    t1 = clock_ns();
-    bool learns = part->flags & (PART_APPEND | PART_OBSERVE); /* attend alone changes nothing */
-    if (!err && learns && run->q && cache->ops->observe)
+    if (!err && learns && run->q && cache->ops->observe) {
+        uint64_t start = head->audit.full ? clock_ns() : *now;
         cache->ops->observe(cache, &(struct attention_record){.first = run->tokens.first, .n_tokens = run->n, .q = run->q});
-    *append_ns += clock_ns() - t1; /* what a policy learns is work on the cache */
+        *now = clock_ns();
+        task->append_ns += *now - start; /* what a policy learns is work on the cache */
+    } else if (head->audit.full) {
+        *now = clock_ns();
+    }
     return err;
 }
 
-static void account(struct head *head, const struct part *part, uint64_t n_appended)
+/* What a turn comes to, told at its end. */
+struct tally {
+    uint64_t wait[HEAD_TASKS_MAX], append[HEAD_TASKS_MAX], attend[HEAD_TASKS_MAX]; /* nanoseconds, one for each task */
+    size_t n_waits, n_appends, n_attends;
+    uint64_t append_ns, attend_ns;
+    uint64_t attended_tokens, attended_ns; /* of tasks that went well */
+};
+
+/* What the whole task took. */
+static void tell_task(const struct head_task *task, struct tally *tally, bool ended_well)
+{
+    struct part *part = task->part;
+    tally->wait[tally->n_waits++] = task->wait_ns;
+    if (part->flags & PART_APPEND)
+        tally->append[tally->n_appends++] = task->append_ns;
+    if (part->flags & PART_ATTEND)
+        tally->attend[tally->n_attends++] = task->attend_ns;
+    if (ended_well && part->flags & PART_ATTEND) {
+        tally->attended_tokens += part->n_tokens;
+        tally->attended_ns += task->attend_ns;
+    }
+    tally->append_ns += task->append_ns;
+    tally->attend_ns += task->attend_ns;
+    atomic_fetch_add_explicit(&part->append_ns, task->append_ns, memory_order_relaxed);
+    atomic_fetch_add_explicit(&part->attend_ns, task->attend_ns, memory_order_relaxed);
+}
+
+/* At most so many tokens of a task, from where it stands; true when it is done. */
+static bool run_task(struct worker *worker, struct head *head, struct head_task *task, size_t n_tokens, struct tally *tally,
+                     uint64_t *now)
+{
+    struct part *part = task->part;
+    struct run run = {.first = task->n_done};
+    size_t end = n_tokens < part->n_tokens - run.first ? run.first + n_tokens : part->n_tokens;
+    int err = atomic_load(&head->stream->err);
+    if (task->n_done == 0)
+        task->wait_ns = *now > part->submit_ns ? *now - part->submit_ns : 0;
+    while (!err && run.first < end) {
+        run.n = run_length(head, part, part->n_tokens - run.first);
+        err = step(worker, head, task, &run, now);
+        if (!err)
+            run.first += run.n;
+    }
+    task->n_done = run.first;
+    if (err) {
+        int none = 0;
+        atomic_compare_exchange_strong(&head->stream->err, &none, err);
+        atomic_store(&part->err, err);
+    }
+    bool done = err || run.first == part->n_tokens;
+    if (done)
+        tell_task(task, tally, !err);
+    return done;
+}
+
+static void account(struct head *head, uint64_t n_appended)
 {
     const struct page_account *now = &head->cache->account;
     const struct shape *s = &head->stream->shape;
     stream_account(head, atomic_load(&now->allocated), atomic_load(&now->resident), audit_bytes(&head->audit));
     if (n_appended) {
-        size_t full = shape_full_bf16_bytes(s, (enum attention_kind)s->kind[part->layer], n_appended);
+        size_t full = shape_full_bf16_bytes(s, (enum attention_kind)s->kind[head->layer], n_appended);
         atomic_fetch_add(&head->stream->full_bf16, full);
         atomic_fetch_add(&pool_totals(head->pool)->full_bf16, full);
         atomic_fetch_add(&head->stream->profile->totals.full_bf16, full);
-        atomic_fetch_add(&head->stream->tokens, head->kv_head == 0 ? n_appended : 0); /* once per layer */
+        if (head->kv_head == 0)
+            atomic_fetch_add(&head->stream->tokens, n_appended); /* once per layer */
         atomic_fetch_add(&pool_totals(head->pool)->tokens, n_appended);
         atomic_fetch_add(&head->stream->profile->totals.tokens, n_appended);
     }
 }
 
-/* A moving average over some sixteen tasks. Heads of a stream may overwrite each other's update: an average can bear that. */
-static void tell_pace(struct head *head, const struct part *part, uint64_t attend_ns)
+/* A moving average over some sixteen turns. Heads of a stream may overwrite each other's update: an average can bear that. */
+static void tell_pace(struct head *head, const struct tally *tally)
 {
     struct engine_stream *stream = head->stream;
-    _Atomic(double) *average = &stream->seconds_per_token[stream->shape.kind[part->layer]];
-    double sample = (double)attend_ns * 1e-9 / (double)part->n_tokens * (double)stream->shape.kv_heads;
+    _Atomic(double) *average = &stream->seconds_per_token[stream->shape.kind[head->layer]];
+    double sample = (double)tally->attended_ns * 1e-9 / (double)tally->attended_tokens * (double)stream->shape.kv_heads;
     double before = atomic_load_explicit(average, memory_order_relaxed);
     atomic_store_explicit(average, before > 0 ? before + (sample - before) / 16 : sample, memory_order_relaxed);
 }
@@ -166,57 +233,35 @@ static void tell_gauges(struct head *head)
         atomic_store_explicit(&head->gauge[i], values[i], memory_order_relaxed);
 }
 
-static void add_times(struct engine_totals *totals, uint64_t wait_ns, uint64_t append_ns, uint64_t attend_ns, unsigned flags)
+static void add_times(struct head *head, const struct tally *tally)
 {
-    histogram_add(&totals->wait, wait_ns);
-    if (flags & PART_APPEND)
-        histogram_add(&totals->append, append_ns);
-    if (flags & PART_ATTEND)
-        histogram_add(&totals->attend, attend_ns);
+    struct engine_totals *pool = pool_totals(head->pool), *profile = &head->stream->profile->totals;
+    histogram_add_all((struct histogram *[]){&pool->wait, &profile->wait}, 2, tally->wait, tally->n_waits);
+    histogram_add_all((struct histogram *[]){&pool->append, &profile->append}, 2, tally->append, tally->n_appends);
+    histogram_add_all((struct histogram *[]){&pool->attend, &profile->attend}, 2, tally->attend, tally->n_attends);
+    atomic_fetch_add(&head->stream->append_ns, tally->append_ns);
+    atomic_fetch_add(&head->stream->attend_ns, tally->attend_ns);
 }
 
-/* What the whole task took. */
-static void tell_times(struct head *head, struct part *part, const struct head_task *task, bool ended_well)
+bool head_run(struct worker *worker, struct head_task *first, size_t n)
 {
-    uint64_t append_ns = task->append_ns, attend_ns = task->attend_ns;
-    if (ended_well && part->flags & PART_ATTEND)
-        tell_pace(head, part, attend_ns);
-    add_times(pool_totals(head->pool), task->wait_ns, append_ns, attend_ns, part->flags);
-    add_times(&head->stream->profile->totals, task->wait_ns, append_ns, attend_ns, part->flags);
-    atomic_fetch_add(&part->append_ns, append_ns);
-    atomic_fetch_add(&part->attend_ns, attend_ns);
-    atomic_fetch_add(&head->stream->append_ns, append_ns);
-    atomic_fetch_add(&head->stream->attend_ns, attend_ns);
-}
-
-bool head_run(struct worker *worker, struct head_task *task)
-{
-    struct head *head = task->head;
-    struct part *part = task->part;
-    struct run run = {.first = task->n_done};
-    uint64_t n_before = head->cache->n_tokens;
-    size_t end = smaller(part->n_tokens, run.first + TURN);
-    int err = atomic_load(&head->stream->err);
-    if (task->n_done == 0)
-        task->wait_ns = clock_ns() - part->submit_ns;
-    while (!err && run.first < end) {
-        run.n = run_length(head, part, part->n_tokens - run.first);
-        err = step(worker, head, part, &run, &task->append_ns, &task->attend_ns);
-        if (!err)
-            run.first += run.n;
+    struct head *head = first->head;
+    struct tally tally;
+    uint64_t n_before = head->cache->n_tokens, now = clock_ns();
+    bool done = true;
+    tally.n_waits = tally.n_appends = tally.n_attends = 0; /* the arrays are written as far as these say */
+    tally.append_ns = tally.attend_ns = tally.attended_tokens = tally.attended_ns = 0;
+    for (size_t i = 0; i < n; i++) {
+        done = run_task(worker, head, first, n == 1 ? TURN : SIZE_MAX, &tally, &now);
+        first = i + 1 < n ? first->next : NULL; /* behind the last, others may be lining up */
     }
-    task->n_done = run.first;
-    if (err) {
-        int none = 0;
-        atomic_compare_exchange_strong(&head->stream->err, &none, err);
-        atomic_store(&part->err, err);
-    }
-    account(head, part, head->cache->n_tokens - n_before); /* also where attention failed after it */
+    account(head, head->cache->n_tokens - n_before); /* also where attention failed after it */
     tell_gauges(head);
     tell_length(head);
-    bool done = err || run.first == part->n_tokens;
-    if (done)
-        tell_times(head, part, task, !err);
+    if (tally.attended_tokens)
+        tell_pace(head, &tally);
+    if (tally.n_waits)
+        add_times(head, &tally);
     return done;
 }
 

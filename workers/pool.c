@@ -12,6 +12,12 @@
 /* Under this many operations a plan is not worth offering to others. Who runs a unit never changes its bits. */
 static const double FORK_FLOPS = 2e6;
 
+/* Multiply-adds of tasks that one turn takes together, while they are rows of one cache that is warm; and how many at most. */
+static const double TURN_WORK = 300e3;
+
+/* Patient work that waits before a sleeping thread is woken for it: about what is done while one wakes. */
+static const double WAKE_WORK = 600e3;
+
 /* A plan whose units several threads take. Lives on its holder's stack. */
 struct fork {
     const struct attend *attend;
@@ -36,6 +42,9 @@ struct pool {
     pthread_cond_t work;   /* heads are ready, a fork was offered, or stop */
     pthread_cond_t joined; /* a helper left a fork; the team has started */
     struct head *ready_first, *ready_last;
+    size_t n_changes;    /* neighbours among the ready heads that are of different streams */
+    size_t n_impatient;  /* tasks that wait and that nobody but the team has promised to run */
+    double waiting_work; /* of all tasks that wait */
     struct fork *forks;
     size_t sleepers;
     size_t started;
@@ -43,29 +52,59 @@ struct pool {
     atomic_uint pending; /* ready heads + open forks: what a spinning thread looks at without the lock */
 };
 
+/* A head's turn: the tasks that it takes off the FIFO, which stay linked there until it ends. */
+struct turn {
+    struct head *head;
+    struct head_task *first;
+    size_t n;
+};
+
 /* ------------------------------------------------------------------ the inbox; all under the lock */
 
 static void make_ready(struct pool *pool, struct head *head)
 {
     head->next_ready = NULL;
-    if (pool->ready_last)
+    if (pool->ready_last) {
         pool->ready_last->next_ready = head;
-    else
+        pool->n_changes += pool->ready_last->stream != head->stream;
+    } else {
         pool->ready_first = head;
+    }
     pool->ready_last = head;
     atomic_fetch_add(&pool->pending, 1);
 }
 
-static struct head *take_ready(struct pool *pool)
+/* Whether everybody who waits is a head of this one's stream: then nobody is delayed when it takes several tasks. */
+static bool is_among_its_own(const struct pool *pool, const struct head *head)
+{
+    return !pool->ready_first || (pool->n_changes == 0 && pool->ready_first->stream == head->stream);
+}
+
+static bool take_ready(struct pool *pool, struct turn *turn)
 {
     struct head *head = pool->ready_first;
-    if (head) {
-        pool->ready_first = head->next_ready;
-        if (!pool->ready_first)
-            pool->ready_last = NULL;
-        atomic_fetch_sub(&pool->pending, 1);
+    if (!head)
+        return false;
+    pool->ready_first = head->next_ready;
+    if (!pool->ready_first)
+        pool->ready_last = NULL;
+    else
+        pool->n_changes -= pool->ready_first->stream != head->stream;
+    atomic_fetch_sub(&pool->pending, 1);
+
+    struct head_task *first = head->first;
+    double work = first->work;
+    *turn = (struct turn){.head = head, .first = first, .n = 1};
+    pool->n_impatient -= !first->patient;
+    for (struct head_task *next = first->n_done ? NULL : first->next; /* what was begun is long */
+         next && turn->n < HEAD_TASKS_MAX && work + next->work <= TURN_WORK && is_among_its_own(pool, head);
+         next = next->next) {
+        pool->n_impatient -= !next->patient;
+        work += next->work;
+        turn->n++;
     }
-    return head;
+    pool->waiting_work -= work;
+    return true;
 }
 
 static struct fork *open_fork(struct pool *pool)
@@ -85,9 +124,17 @@ static void remove_fork(struct pool *pool, struct fork *fork)
     atomic_fetch_sub(&pool->pending, 1);
 }
 
+/* Wakes a sleeping thread if there is work that it is meant for; whoever wakes wakes the next while there is more. */
+static void wake_one(struct pool *pool)
+{
+    bool ready = pool->ready_first && (pool->n_impatient || pool->waiting_work > WAKE_WORK);
+    if ((ready || pool->forks) && pool->sleepers)
+        pthread_cond_signal(&pool->work);
+}
+
 void pool_submit(struct pool *pool, struct head_task *first)
 {
-    size_t n_ready = 0, n_tasks = 0;
+    size_t n_tasks = 0;
     pthread_mutex_lock(&pool->lock);
     for (struct head_task *task = first, *next; task; task = next) {
         struct head *head = task->head;
@@ -101,13 +148,13 @@ void pool_submit(struct pool *pool, struct head_task *first)
         if (!head->in_turn) {
             head->in_turn = true;
             make_ready(pool, head);
-            n_ready++;
         }
+        pool->n_impatient += !task->patient;
+        pool->waiting_work += task->work;
         n_tasks++;
     }
     atomic_fetch_add(&pool->totals.queued, n_tasks);
-    if (n_ready && pool->sleepers)
-        pthread_cond_signal(&pool->work); /* whoever wakes wakes the next while there is more */
+    wake_one(pool);
     pthread_mutex_unlock(&pool->lock);
 }
 
@@ -175,24 +222,19 @@ static void help(struct worker *worker, struct fork *fork)
 
 /* ------------------------------------------------------------------ the team */
 
-/* whole: the task is done to its end. */
-static void run_turn(struct worker *worker, struct head *head, bool whole)
+/* Takes the turn's tasks out of the FIFO, unless there is more of it to do, and lets the next turn come. */
+static void end_turn(struct pool *pool, const struct turn *turn, bool done)
 {
-    struct pool *pool = worker->pool;
-    struct head_task *task = head->first; /* only the holder of the turn takes it out */
-    uint64_t start = clock_ns();
-    bool done;
-    if (task->n_done == 0)
-        atomic_fetch_sub(&pool->totals.queued, 1); /* it waits no more */
-    do
-        done = pool->run(worker, task);
-    while (whole && !done);
-    atomic_fetch_add(&pool->totals.busy_ns, clock_ns() - start);
-
-    struct part *part = task->part;
+    struct head *head = turn->head;
+    struct head_task *last = turn->first;
+    for (size_t i = 1; i < turn->n; i++)
+        last = last->next;
     pthread_mutex_lock(&pool->lock);
-    if (done)
-        head->first = task->next;
+    head->first = done ? last->next : last;
+    if (!done) {
+        pool->n_impatient += !last->patient;
+        pool->waiting_work += last->work;
+    }
     if (head->first) {
         make_ready(pool, head); /* at the end: others' turns come first */
     } else {
@@ -200,55 +242,65 @@ static void run_turn(struct worker *worker, struct head *head, bool whole)
         head->in_turn = false;
     }
     pthread_mutex_unlock(&pool->lock);
-    if (done)
-        part_head_done(part); /* head and part may be gone after this */
 }
 
-bool pool_run_here(struct pool *pool, struct head_task *first, struct worker *guest)
+static void run_turn(struct worker *worker, const struct turn *turn)
 {
-    size_t n_tasks = 0;
-    pthread_mutex_lock(&pool->lock);
-    bool here = pool->sleepers == pool->threads && !pool->ready_first;
-    for (const struct head_task *task = first; task && here; task = task->next, n_tasks++)
-        here = !task->head->in_turn;
-    for (struct head_task *task = first; task && here; task = task->next) {
-        task->head->in_turn = true;
-        task->head->first = task->head->last = task;
+    struct pool *pool = worker->pool;
+    struct head_task *task = turn->first, *next;
+    uint64_t start = clock_ns();
+    if (task->n_done == 0)
+        atomic_fetch_sub(&pool->totals.queued, turn->n); /* they wait no more */
+    bool done = pool->run(worker, task, turn->n);
+    atomic_fetch_add(&pool->totals.busy_ns, clock_ns() - start);
+    end_turn(pool, turn, done);                                 /* unless all is done, others may be at it already */
+    for (size_t i = 0; i < turn->n && done; i++, task = next) { /* a part may be gone after this, after the last the head too */
+        next = i + 1 < turn->n ? task->next : NULL;
+        part_head_done(task->part);
     }
-    if (here)
-        atomic_fetch_add(&pool->totals.queued, n_tasks);
+}
+
+bool pool_help(struct pool *pool, struct worker *guest)
+{
+    struct turn turn;
+    if (!atomic_load(&pool->pending))
+        return false;
+    pthread_mutex_lock(&pool->lock);
+    bool any = pool->ready_first && pool->ready_first->first->patient && take_ready(pool, &turn);
     pthread_mutex_unlock(&pool->lock);
-    if (!here)
+    if (!any)
         return false;
     guest->pool = pool;
-    for (struct head_task *task = first, *next; task; task = next) {
-        next = task->next;
-        task->next = NULL; /* in a FIFO it would be the head's next task */
-        run_turn(guest, task->head, true);
-    }
+    run_turn(guest, &turn);
     return true;
 }
 
-/* Waits for a head or a fork; false when the pool stops. */
-static bool next_work(struct pool *pool, struct head **head, struct fork **fork)
+void pool_hurry(struct pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    pthread_cond_broadcast(&pool->work);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+/* Waits for a turn or a fork; false when the pool stops. */
+static bool next_work(struct pool *pool, struct turn *turn, struct fork **fork)
 {
     uint64_t give_up = clock_ns() + pool->spin_ns;
     while (!atomic_load(&pool->pending) && clock_ns() < give_up)
         sched_yield();
-    *head = NULL;
+    *turn = (struct turn){0};
     *fork = NULL;
     pthread_mutex_lock(&pool->lock);
-    while (!(*head = take_ready(pool)) && !(*fork = open_fork(pool)) && !pool->stop) {
+    while (!take_ready(pool, turn) && !(*fork = open_fork(pool)) && !pool->stop) {
         pool->sleepers++;
         pthread_cond_wait(&pool->work, &pool->lock);
         pool->sleepers--;
     }
     if (*fork)
         atomic_fetch_add(&(*fork)->helpers, 1);
-    if ((pool->ready_first || pool->forks) && pool->sleepers)
-        pthread_cond_signal(&pool->work);
+    wake_one(pool);
     pthread_mutex_unlock(&pool->lock);
-    return *head || *fork;
+    return turn->head || *fork;
 }
 
 static void pin(const struct pool *pool, size_t thread)
@@ -272,7 +324,7 @@ void worker_free(struct worker *worker)
 static void team_member(struct pool *pool, size_t thread, size_t team_size)
 {
     struct worker worker = {.pool = pool};
-    struct head *head;
+    struct turn turn;
     struct fork *fork;
     pin(pool, thread);
     pthread_mutex_lock(&pool->lock);
@@ -280,9 +332,9 @@ static void team_member(struct pool *pool, size_t thread, size_t team_size)
     pool->failed = team_size != pool->threads;
     pthread_cond_broadcast(&pool->joined);
     pthread_mutex_unlock(&pool->lock);
-    while (next_work(pool, &head, &fork)) {
-        if (head)
-            run_turn(&worker, head, false);
+    while (next_work(pool, &turn, &fork)) {
+        if (turn.head)
+            run_turn(&worker, &turn);
         else
             help(&worker, fork);
     }

@@ -2,7 +2,8 @@
  *
  * A pool is one pthread that enters one parallel region for its whole life; the team's threads take heads whose turn has come
  * from the inbox. A head is in the inbox at most once, and runs one task at a time: taking it from the inbox is the turn. Long
- * tasks take several turns, so that the heads of one message read its tensors side by side, and other messages come in between.
+ * tasks take several turns, so that the heads of one message read its tensors side by side, and other messages come in between;
+ * several small ones make one turn, while only their own stream waits: their rows are warm, and what a turn costs is paid once.
  * Inside a turn, a long attention may be forked: its units are offered to idle threads of the same team and joined before the
  * turn ends.
  * Threads: submit from any thread; everything else inside. One lock per pool, held for a few instructions only; it also
@@ -25,6 +26,8 @@ struct head_task {
     struct head_task *next;
     size_t n_done; /* tokens, in the turns so far */
     uint64_t wait_ns, append_ns, attend_ns;
+    double work;  /* multiply-adds, about */
+    bool patient; /* the submitting thread calls pool_help soon: no thread need be woken for this alone */
 };
 
 /* What a team's thread works with. */
@@ -36,8 +39,11 @@ struct worker {
     struct scratch audit;   /* what an audited head's full cache answers */
 };
 
-/* Called on a team's thread with the head's turn held: runs one task (head.c). False: there is more of it to do, in another turn. */
-typedef bool pool_run(struct worker *worker, struct head_task *task);
+/* Called on a team's thread, or a helper's, with the head's turn held: runs its next n tasks, at most HEAD_TASKS_MAX (head.c). False:
+ * there is more of the task to do, in another turn; only of one that has the turn for itself. */
+typedef bool pool_run(struct worker *worker, struct head_task *first, size_t n);
+
+enum { HEAD_TASKS_MAX = 16 };
 
 int pool_create(struct pool **out, const struct config_pool *config, double spin_seconds, pool_run *run, struct fault *fault);
 void pool_destroy(struct pool *pool); /* the inbox must be empty; NULL is allowed */
@@ -47,9 +53,12 @@ void worker_free(struct worker *worker);
 /* Hands tasks (linked by next) to the heads' FIFOs, in order. All heads belong to this pool. */
 void pool_submit(struct pool *pool, struct head_task *first);
 
-/* The same, on the calling thread, when every thread of the team sleeps and none of the heads has anything under way: false, and
- * nothing happened, otherwise. For a few microseconds of work that nobody else could do sooner: it saves the wake-ups. */
-bool pool_run_here(struct pool *pool, struct head_task *first, struct worker *guest);
+/* Runs one turn on the calling thread, if the next one's tasks are patient: false, and nothing happened, otherwise. A few microseconds
+ * of work that a thread would sooner do than be woken for. */
+bool pool_help(struct pool *pool, struct worker *guest);
+
+/* Whoever promised to help does not: wakes the team. */
+void pool_hurry(struct pool *pool);
 
 /* Runs a whole plan: its units on this thread and on idle ones of the team, then its finish. Within a turn. ERR_NO_MEMORY. */
 int pool_attend(struct worker *worker, struct attend *attend);

@@ -2,12 +2,12 @@
 
 #include <float.h>
 #include <math.h>
+#include <string.h>
 
 void partial_clear(float *partial, size_t e)
 {
     partial[PARTIAL_MAX_NUM] = partial[PARTIAL_MAX_DEN] = -INFINITY;
-    for (size_t c = PARTIAL_SUM; c < PARTIAL_HEAD + e; c++)
-        partial[c] = 0;
+    memset(partial + PARTIAL_SUM, 0, (PARTIAL_HEAD - PARTIAL_SUM + e) * sizeof *partial);
 }
 
 /* Puts the larger maximum in *max and gives the factors that rebase both sides on it; an empty side gets 0. */
@@ -40,6 +40,18 @@ void partial_add_logit(float *partial, float logit)
     partial[PARTIAL_MAX_DEN] = m;
 }
 
+/* to[c] = from[c] factor. In blocks of whole vectors of any instruction set. */
+static void scale(float *restrict to, const float *restrict from, float factor, size_t n)
+{
+    enum { BLOCK = 16 };
+    size_t c = 0;
+    for (; c + BLOCK <= n; c += BLOCK)
+        for (size_t i = 0; i < BLOCK; i++)
+            to[c + i] = from[c + i] * factor;
+    for (; c < n; c++)
+        to[c] = from[c] * factor;
+}
+
 void partial_finish(const struct kernels *kernels, const float *partial, size_t e, float *out, float *lse)
 {
     float max_num = partial[PARTIAL_MAX_NUM], max_den = partial[PARTIAL_MAX_DEN], sum = partial[PARTIAL_SUM];
@@ -49,8 +61,10 @@ void partial_finish(const struct kernels *kernels, const float *partial, size_t 
         kernels->exponential(&x, 1, &factor);
         factor = fminf(factor / sum, FLT_MAX); /* estimators may put far more weight above than below: never 0 * inf */
     }
-    for (size_t c = 0; c < e; c++)
-        out[c] = factor == 0 ? 0 : partial[PARTIAL_HEAD + c] * factor;
+    if (factor == 0)
+        memset(out, 0, e * sizeof *out);
+    else
+        scale(out, partial + PARTIAL_HEAD, factor, e);
     if (lse)
         *lse = any ? max_den + logf(sum) : -INFINITY;
 }

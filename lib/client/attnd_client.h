@@ -65,7 +65,8 @@ const struct control_hello *attnd_hello(const struct attnd_client *client);
 void attnd_set_timeout(struct attnd_client *client, double seconds);
 
 /* How long to look again and again for an answer before sleeping until one comes. Default 50 us: a sleep and a wake-up cost
- * about 10 us of latency, looking costs a core, which is yielded to whoever wants it. 0 sleeps at once. */
+ * about 10 us of latency, looking costs a core, which is yielded to whoever wants it. 0 sleeps at once, and so does who has several
+ * messages in flight. */
 void attnd_set_spin(struct attnd_client *client, double seconds);
 
 /* Sends past the credit from now on, or keeps within it again: for those who try what a daemon refuses. */

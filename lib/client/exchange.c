@@ -131,7 +131,7 @@ static int receive_first(struct attnd_client *client, double deadline, struct fa
             return fault_set(fault, ERR_IO, "receiving from %s: %s", client->endpoint, zmq_strerror(errno));
         double now = clock_seconds();
         if (spin_end == 0)
-            spin_end = now + client->spin;
+            spin_end = now + (client->in_flight > 1 ? 0 : client->spin); /* of several, a wake-up brings more than one answer */
         if (now < spin_end && now < deadline) {
             sched_yield();
             continue;

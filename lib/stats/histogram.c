@@ -8,7 +8,7 @@ enum { LAST = HISTOGRAM_BUCKETS - 1, PER_OCTAVE = 4, FIRST_NS = 1000 };
 static double upper_ns(size_t bucket)
 {
     static const double quarter[PER_OCTAVE] = {1.0, 1.1892071150027210667, 1.4142135623730950488, 1.6817928305074290861};
-    return ldexp(FIRST_NS * quarter[bucket % PER_OCTAVE], (int)(bucket / PER_OCTAVE));
+    return FIRST_NS * quarter[bucket % PER_OCTAVE] * (double)(UINT64_C(1) << bucket / PER_OCTAVE);
 }
 
 double histogram_upper(size_t bucket)
@@ -16,21 +16,39 @@ double histogram_upper(size_t bucket)
     return bucket >= LAST ? INFINITY : upper_ns(bucket) * 1e-9;
 }
 
+/* Brought into the first octave, which is exact, a duration lies above so many of its ends. */
 static size_t bucket_of(uint64_t ns)
 {
     if (ns <= FIRST_NS)
         return 0;
     size_t octave = 63 - (size_t)__builtin_clzll(ns / FIRST_NS);
+    if (octave * PER_OCTAVE >= LAST)
+        return LAST;
+    double x = (double)ns / (double)(UINT64_C(1) << octave);
     size_t bucket = octave * PER_OCTAVE;
-    while (bucket < LAST && (double)ns > upper_ns(bucket))
-        bucket++;
-    return bucket < LAST ? bucket : LAST;
+    for (size_t i = 0; i < PER_OCTAVE; i++)
+        bucket += x > upper_ns(i);
+    return bucket;
 }
 
 void histogram_add(struct histogram *h, uint64_t ns)
 {
     atomic_fetch_add_explicit(&h->count[bucket_of(ns)], 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&h->sum_ns, ns, memory_order_relaxed);
+}
+
+void histogram_add_all(struct histogram *const into[], size_t n_into, const uint64_t *ns, size_t n)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0, n_same; i < n; i += n_same) { /* what was measured in a row mostly falls into the same bucket */
+        size_t bucket = bucket_of(ns[i]);
+        for (n_same = 0; i + n_same < n && bucket_of(ns[i + n_same]) == bucket; n_same++)
+            sum += ns[i + n_same];
+        for (size_t h = 0; h < n_into; h++)
+            atomic_fetch_add_explicit(&into[h]->count[bucket], n_same, memory_order_relaxed);
+    }
+    for (size_t h = 0; h < n_into && n; h++)
+        atomic_fetch_add_explicit(&into[h]->sum_ns, sum, memory_order_relaxed);
 }
 
 static uint64_t count_at(const struct histogram *h, size_t bucket)

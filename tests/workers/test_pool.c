@@ -19,25 +19,32 @@ struct dummy {
     size_t next;           /* task, the turn's holder writes */
     atomic_size_t n_wrong; /* out of order, or two at a time */
     atomic_size_t n_done;
-    int cpu; /* where the last one ran */
+    size_t longest;    /* tasks of one turn */
+    atomic_bool *gate; /* its turns wait for it; NULL: for nothing */
+    int cpu;           /* where the last one ran */
 };
 
-static struct engine_stream no_stream;
+static struct engine_stream no_stream, other_stream;
 static struct part endless = {.stream = &no_stream};
 
-/* Every third task takes three turns. */
-static bool count(struct worker *worker, struct head_task *task)
+/* Every third task takes three turns, when it has them for itself. */
+static bool count(struct worker *worker, struct head_task *task, size_t n)
 {
     struct dummy *d = (struct dummy *)task->head;
-    bool alone = !atomic_exchange(&d->running, true);
-    atomic_fetch_add(&d->n_wrong, !alone || task != &d->task[d->next] || worker->pool != d->head.pool);
-    bool done = d->next % 3 || ++task->n_done == 3;
-    d->next += done;
-    for (volatile int i = 0; i < 200; i++)
-        ;
+    bool alone = !atomic_exchange(&d->running, true), done = n > 1 || d->next % 3 || ++task->n_done == 3;
+    while (d->gate && !atomic_load(d->gate))
+        sched_yield();
+    d->longest = n > d->longest ? n : d->longest;
+    for (size_t t = 0; t < n; t++) {
+        atomic_fetch_add(&d->n_wrong, !alone || task != &d->task[d->next] || worker->pool != d->head.pool);
+        task = t + 1 < n ? task->next : NULL;
+        d->next += done;
+        for (volatile int i = 0; i < 200; i++)
+            ;
+    }
     d->cpu = sched_getcpu();
     atomic_store(&d->running, false);
-    atomic_fetch_add(&d->n_done, done);
+    atomic_fetch_add(&d->n_done, done ? n : 0);
     return done;
 }
 
@@ -157,35 +164,77 @@ static void a_pinned_pool_runs_where_it_was_told(void)
     CU_ASSERT(CPU_EQUAL(&set, &after));
 }
 
-static void small_work_runs_here_only_when_the_whole_team_sleeps(void)
+/* n tasks of one head, one hand-over each. */
+static void submit_each(struct dummy *d, size_t n, double work, bool patient)
+{
+    for (size_t t = 0; t < n; t++) {
+        d->task[t] = (struct head_task){.part = &endless, .head = &d->head, .work = work, .patient = patient};
+        pool_submit(d->head.pool, &d->task[t]);
+    }
+}
+
+static void patient_tasks_wait_for_help_and_others_do_not(void)
 {
     struct pool *pool = make(2, 0);
     struct worker guest = {0};
-    struct dummy *d = calloc(2, sizeof *d);
-    size_t here = 0;
     atomic_store(&endless.heads_left, 1u << 30);
-    for (size_t i = 0; i < 2; i++)
-        d[i].head.pool = pool;
-    for (size_t t = 0; t < TASKS_MAX; t++) {
-        for (size_t i = 0; i < 2; i++)
-            d[i].task[t] = (struct head_task){.part = &endless, .head = &d[i].head, .next = i ? NULL : &d[1].task[t]};
-        if (t % 3)
-            take_a_nap(2000000); /* long enough to fall asleep */
-        if (pool_run_here(pool, &d[0].task[t], &guest)) {
-            CU_ASSERT_EQUAL(atomic_load(&d[0].n_done), t + 1); /* done when it returns */
-            CU_ASSERT_EQUAL(atomic_load(&d[1].n_done), t + 1);
-            here++;
-        } else {
-            pool_submit(pool, &d[0].task[t]);
-        }
+    for (int kind = 0; kind < 4; kind++) { /* helped; hurried; too much to wait; not patient */
+        struct dummy *d = calloc(1, sizeof *d);
+        d->head.pool = pool;
+        take_a_nap(2000000); /* the team sleeps, or is found looking: who runs a task does not matter */
+        submit_each(d, TASKS_MAX, kind == 2 ? 1e6 : 1, kind < 3);
+        while (kind == 0 && pool_help(pool, &guest))
+            ;
+        if (kind == 1)
+            pool_hurry(pool);
+        if (kind == 3)
+            CU_ASSERT_FALSE(pool_help(pool, &guest));
+        wait_for(d, 1, TASKS_MAX);
+        CU_ASSERT_FALSE(pool_help(pool, &guest));
+        pool_destroy(pool);
+        pool = make(2, 0);
+        free(d);
     }
-    wait_for(d, 2, TASKS_MAX);
-    CU_ASSERT(here > 0);
     pool_destroy(pool);
     worker_free(&guest);
+}
+
+/* The only thread is held up while two heads get a backlog; then each has its turns. */
+static size_t longest_turn(struct engine_stream *second_stream, double work)
+{
+    struct pool *pool = make(1, 0);
+    struct dummy *d = calloc(3, sizeof *d);
+    atomic_bool gate = false;
+    atomic_store(&endless.heads_left, 1u << 30);
+    for (size_t i = 0; i < 3; i++) {
+        d[i].head.pool = pool;
+        d[i].head.stream = i < 2 ? &no_stream : second_stream;
+    }
+    d[0].gate = &gate;
+    submit_each(&d[0], 1, 1, false);
+    while (!atomic_load(&d[0].running))
+        sched_yield();
+    submit_each(&d[1], TASKS_MAX, work, false);
+    submit_each(&d[2], TASKS_MAX, work, false);
+    atomic_store(&gate, true);
+    wait_for(&d[0], 1, 1);
+    wait_for(&d[1], 2, TASKS_MAX);
+    pool_destroy(pool);
+    size_t longest = d[1].longest;
     free(d);
+    return longest;
+}
+
+static void a_turn_takes_several_small_tasks_when_only_its_own_stream_waits(void)
+{
+    CU_ASSERT_EQUAL(longest_turn(&no_stream, 1), HEAD_TASKS_MAX);
+    CU_ASSERT_EQUAL(longest_turn(&no_stream, 1e6), 1); /* none is small */
+    size_t some = longest_turn(&no_stream, 60e3);      /* a few of them are */
+    CU_ASSERT(some > 1 && some < HEAD_TASKS_MAX);
+    CU_ASSERT_EQUAL(longest_turn(&other_stream, 1), 1);
 }
 
 TEST_SUITE("workers/pool", TEST(every_task_runs_in_its_heads_order_and_never_two_at_a_time), TEST(pools_come_and_go_many_times),
            TEST(several_pools_work_side_by_side), TEST(a_pinned_pool_runs_where_it_was_told),
-           TEST(small_work_runs_here_only_when_the_whole_team_sleeps))
+           TEST(patient_tasks_wait_for_help_and_others_do_not),
+           TEST(a_turn_takes_several_small_tasks_when_only_its_own_stream_waits))

@@ -69,6 +69,21 @@ static void merging_adds_counts_and_sums(void)
     ASSERT_NEAR(histogram_sum(&a), 0.00701, 1e-12);
 }
 
+static void many_at_once_are_the_same_as_one_by_one(void)
+{
+    static struct histogram one, into[2];
+    uint64_t ns[100] = {0};
+    for (size_t n = 0; n < 100; n++) {
+        for (size_t i = 0; i < n; i++) {
+            ns[i] = (uint64_t)pow(1.3, (double)(i * 7 % 60)) * 100;
+            histogram_add(&one, ns[i]);
+        }
+        histogram_add_all((struct histogram *[]){&into[0], &into[1]}, 2, ns, n);
+    }
+    for (size_t h = 0; h < 2; h++)
+        CU_ASSERT(memcmp(&into[h], &one, sizeof one) == 0);
+}
+
 static void *add_many(void *h)
 {
     for (uint64_t i = 0; i < 50000; i++)
@@ -91,4 +106,4 @@ static void nothing_is_lost_between_writers(void)
 TEST_SUITE("lib/stats/histogram", TEST(a_duration_lies_in_the_bucket_whose_ends_enclose_it),
            TEST(there_are_four_buckets_per_power_of_two_from_a_microsecond), TEST(quantiles_are_within_a_bucket_of_the_truth),
            TEST(an_empty_histogram_answers_zero_and_overflow_its_last_end), TEST(merging_adds_counts_and_sums),
-           TEST(nothing_is_lost_between_writers))
+           TEST(many_at_once_are_the_same_as_one_by_one), TEST(nothing_is_lost_between_writers))
