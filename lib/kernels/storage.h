@@ -13,7 +13,7 @@
  *     q8_0   8.5   blocks of 32 with one f16 scale, ggml's rule     3e-5
  *     q4_0   4.5   the same with 4 bits                             0.008
  *     q4_0h  4.5   q4_0 of the rotated row: outliers are spread     0.008, whatever the row
- *     rot8   8.25  rotated, one scale per row                       4e-5
+ *     rot8   8.25  rotated, one scale per 128 coordinates           4.2e-5
  *     rot4   4.25  rotated, the row's norm, Lloyd-Max codebook      0.0095
  *     rot3   3.25                                                   0.0345
  *     rot2   2.25                                                   0.1175 */
