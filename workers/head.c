@@ -1,6 +1,7 @@
 #include "workers/head.h"
 
 #include "base/clock.h"
+#include "cache/rows.h"
 #include "workers/stream.h"
 
 #include <stdlib.h>
@@ -17,6 +18,7 @@ struct run {
     size_t first, n; /* tokens of the part */
     const float *q;  /* (n, g, d), scaled; NULL without queries */
     struct token_run tokens;
+    struct raw_rows raw[2]; /* the tokens as they came */
 };
 
 static size_t smaller(size_t a, size_t b)
@@ -30,7 +32,14 @@ static size_t run_length(const struct head *head, const struct part *part, size_
     return part->flags & PART_APPEND ? smaller(n, head->cache->ops->run_max(head->cache)) : n;
 }
 
-/* Widens the head's share of the run's tensors into the worker's memory. */
+/* Whether the head's tokens go into its cache as they came; an audit wants them widened. */
+static bool is_raw(const struct head *head)
+{
+    const struct cache_ops *ops = head->cache->ops;
+    return ops->takes_raw && ops->takes_raw(head->cache, head->stream->shape.element) && !head->audit.full;
+}
+
+/* Widens the head's share of the run's tensors into the worker's memory, or says where they lie. */
 static int widen(struct worker *worker, const struct head *head, const struct part *part, struct run *run)
 {
     const struct shape *s = &head->stream->shape;
@@ -38,7 +47,8 @@ static int widen(struct worker *worker, const struct head *head, const struct pa
     size_t bytes = element_bytes(s->element), n = run->n, g = s->heads / s->kv_heads, d = s->key_dim, e = s->value_dim;
     size_t n_streams = part->flags & PART_APPEND ? attention_streams((enum attention_kind)s->kind[part->layer]) : 0;
     size_t n_q = part->q ? n * g * d : 0;
-    float *to = scratch_get(&worker->input, (n_q + n_streams * n * (d + e)) * sizeof *to);
+    bool raw = n_streams && is_raw(head);
+    float *to = scratch_get(&worker->input, (n_q + (raw ? 0 : n_streams * n * (d + e)) + 1) * sizeof *to);
     if (!to)
         return ERR_NO_MEMORY;
     run->q = n_q ? to : NULL;
@@ -47,14 +57,18 @@ static int widen(struct worker *worker, const struct head *head, const struct pa
         kernels->widen[s->element](from, n, g * d, s->heads * d, s->scale, to);
         to += n_q;
     }
-    run->tokens = (struct token_run){.first = part->first_token + run->first, .n = n};
+    run->tokens = (struct token_run){.first = part->first_token + run->first, .n = n, .raw = raw ? run->raw : NULL};
     for (size_t i = 0; i < n_streams; i++) {
         size_t at = run->first * s->kv_heads + head->kv_head;
+        const char *keys = (const char *)part->key[i] + at * d * bytes, *values = (const char *)part->value[i] + at * e * bytes;
+        run->raw[i] = (struct raw_rows){keys, values, s->kv_heads * d * bytes, s->kv_heads * e * bytes};
+        if (raw)
+            continue;
         run->tokens.key[i] = to;
-        kernels->widen[s->element]((const char *)part->key[i] + at * d * bytes, n, d, s->kv_heads * d, 1, to);
+        kernels->widen[s->element](keys, n, d, s->kv_heads * d, 1, to);
         to += n * d;
         run->tokens.value[i] = to;
-        kernels->widen[s->element]((const char *)part->value[i] + at * e * bytes, n, e, s->kv_heads * e, 1, to);
+        kernels->widen[s->element](values, n, e, s->kv_heads * e, 1, to);
         to += n * e;
     }
     return 0;

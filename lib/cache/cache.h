@@ -12,7 +12,8 @@
 #include "base/shape.h"
 #include "kernels/kernels.h"
 
-struct policy; /* cache/policy.h: the resolved settings */
+struct policy;   /* cache/policy.h: the resolved settings */
+struct raw_rows; /* cache/rows.h: rows as they came */
 
 struct cache_dims {
     enum attention_kind kind;
@@ -27,6 +28,7 @@ struct token_run {
     uint64_t first;                 /* equals cache->n_tokens */
     size_t n;                       /* 1..run_max */
     const float *key[2], *value[2]; /* (n, d), (n, e) contiguous */
+    const struct raw_rows *raw;     /* (2,) instead of them, only where takes_raw says so; else NULL */
 };
 
 /* What queries saw, for policies that learn from scores. */
@@ -77,6 +79,10 @@ struct cache_ops {
     /* How many tokens may be appended before the view is looked at, when the cache holds n_tokens now: full and window many
      * (each query sees a range of rows), sketches and score-driven policies 1. At least 1. */
     size_t (*run_max)(const struct cache *cache);
+
+    /* Whether rows that come in this type are kept as they are, so that append takes them raw: to the bit what it makes of the same
+     * rows widened. Optional: never. */
+    bool (*takes_raw)(const struct cache *cache, enum element element);
 
     /* May fail (ERR_NO_MEMORY) only before it has changed anything. */
     int (*append)(struct cache *cache, const struct token_run *run);

@@ -62,6 +62,11 @@ static size_t full_run_max(const struct cache *cache)
     return RUN_MAX;
 }
 
+static bool full_takes_raw(const struct cache *cache, enum element element)
+{
+    return rows_keep(&((const struct full *)cache)->format, element);
+}
+
 static int full_append(struct cache *cache, const struct token_run *run)
 {
     struct full *c = (struct full *)cache;
@@ -73,7 +78,10 @@ static int full_append(struct cache *cache, const struct token_run *run)
         }
     }
     for (size_t s = 0; s < c->n_streams; s++)
-        row_list_append(&c->list[s], c->kernels, run->n, run->key[s], run->value[s]);
+        if (run->raw)
+            row_list_append_raw(&c->list[s], c->kernels, run->n, &run->raw[s]);
+        else
+            row_list_append(&c->list[s], c->kernels, run->n, run->key[s], run->value[s]);
     c->base.n_tokens += run->n;
     return 0;
 }
@@ -111,6 +119,7 @@ const struct cache_ops policy_full = {
     .destroy = full_destroy,
     .worst_bytes = full_worst_bytes,
     .run_max = full_run_max,
+    .takes_raw = full_takes_raw,
     .append = full_append,
     .view = full_view,
     .check_state = full_check_state,

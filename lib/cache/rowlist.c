@@ -148,18 +148,40 @@ void row_list_trim(struct row_list *list)
         row_list_release(list);
 }
 
+/* The block that the next rows go to, from *row on, and how many of n it has room for. */
+static struct rows *next_block(struct row_list *list, uint64_t n, size_t *row, size_t *run)
+{
+    *row = (size_t)(list->n_rows % CHUNK);
+    *run = n < CHUNK - *row ? (size_t)n : CHUNK - *row;
+    return &blocks_of(&list->directory, list->directory_pages)[list->n_rows / CHUNK];
+}
+
+static void count_rows(struct row_list *list, size_t run)
+{
+    segments_of(list)[list->n_rows / CHUNK].n += run;
+    list->n_rows += run;
+}
+
 void row_list_append(struct row_list *list, const struct kernels *kernels, uint64_t n, const float *keys, const float *values)
 {
     const struct row_format *f = list->format;
-    while (n > 0) {
-        uint64_t page = list->n_rows / CHUNK;
-        size_t row = (size_t)(list->n_rows % CHUNK), run = n < CHUNK - row ? (size_t)n : CHUNK - row;
-        rows_write(&blocks_of(&list->directory, list->directory_pages)[page], f, kernels, row, run, keys, values);
-        segments_of(list)[page].n = row + run;
-        list->n_rows += run;
+    for (size_t row, run; n > 0; n -= run) {
+        struct rows *rows = next_block(list, n, &row, &run);
+        rows_write(rows, f, kernels, row, run, keys, values);
+        count_rows(list, run);
         keys = keys ? keys + run * f->d : NULL;
         values = values ? values + run * f->e : NULL;
-        n -= run;
+    }
+}
+
+void row_list_append_raw(struct row_list *list, const struct kernels *kernels, uint64_t n, const struct raw_rows *raw)
+{
+    struct raw_rows rest = *raw;
+    for (size_t row, run; n > 0; n -= run) {
+        struct rows *rows = next_block(list, n, &row, &run);
+        rows_copy_in(rows, list->format, kernels, row, run, &rest);
+        count_rows(list, run);
+        rest = raw_rows_after(&rest, run);
     }
 }
 

@@ -34,8 +34,9 @@ int row_list_reserve(struct row_list *list, uint64_t n);
 /* Gives pages back that were reserved and hold no row. */
 void row_list_trim(struct row_list *list);
 
-/* n rows that were reserved. keys (n, d), values (n, e). */
+/* n rows that were reserved. keys (n, d), values (n, e); or as rows_copy_in takes them. */
 void row_list_append(struct row_list *list, const struct kernels *kernels, uint64_t n, const float *keys, const float *values);
+void row_list_append_raw(struct row_list *list, const struct kernels *kernels, uint64_t n, const struct raw_rows *raw);
 
 struct view row_list_view(const struct row_list *list);
 

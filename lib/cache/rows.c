@@ -110,17 +110,47 @@ int rows_grow(struct rows *rows, const struct row_format *format, struct page_ac
     return 0;
 }
 
+/* Where rows up to row + n go: the block's first byte, *values_at that of the values. */
+static char *bytes_for(struct rows *rows, const struct row_format *format, size_t row, size_t n, size_t *values_at)
+{
+    assert(row + n <= rows->capacity);
+    *values_at = layout_of(format, rows->capacity).values;
+    return own_bytes(rows, format->e ? *values_at + (row + n) * value_bytes(format) : *values_at);
+}
+
 void rows_write(struct rows *rows, const struct row_format *format, const struct kernels *kernels, size_t row, size_t n,
                 const float *keys, const float *values)
 {
-    assert(row + n <= rows->capacity);
-    size_t values_at = layout_of(format, rows->capacity).values;
-    size_t end = format->e ? values_at + (row + n) * value_bytes(format) : values_at;
-    char *bytes = own_bytes(rows, end);
+    size_t values_at;
+    char *bytes = bytes_for(rows, format, row, n, &values_at);
     if (format->d)
         kernels->pack_keys[format->key_storage->id](keys, n, format->d, bytes, row);
     if (format->e)
         kernels->pack_values[format->value_storage->id](values, n, format->e, bytes + values_at, row);
+}
+
+bool rows_keep(const struct row_format *format, enum element element)
+{
+    static const enum storage_id storage[N_ELEMENT] = {
+        [ELEMENT_F32] = STORAGE_F32, [ELEMENT_BF16] = STORAGE_BF16, [ELEMENT_F16] = STORAGE_F16};
+    return format->key_storage->id == storage[element] && format->value_storage->id == storage[element];
+}
+
+struct raw_rows raw_rows_after(const struct raw_rows *raw, size_t n)
+{
+    return (struct raw_rows){raw->keys + n * raw->key_stride, raw->values + n * raw->value_stride, raw->key_stride,
+                             raw->value_stride};
+}
+
+void rows_copy_in(struct rows *rows, const struct row_format *format, const struct kernels *kernels, size_t row, size_t n,
+                  const struct raw_rows *raw)
+{
+    size_t values_at, width = value_bytes(format);
+    char *bytes = bytes_for(rows, format, row, n, &values_at);
+    size_t element = format->key_storage->id == STORAGE_F32 ? sizeof(float) : sizeof(uint16_t);
+    kernels->copy_keys(raw->keys, n, format->d * element, raw->key_stride, bytes, row);
+    for (size_t i = 0; i < n; i++)
+        memcpy(bytes + values_at + (row + i) * width, raw->values + i * raw->value_stride, width);
 }
 
 void rows_read_keys(const struct rows *rows, const struct row_format *format, const struct kernels *kernels, size_t row,

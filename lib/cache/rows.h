@@ -53,9 +53,22 @@ int rows_grow(struct rows *rows, const struct row_format *format, struct page_ac
 /* Makes the bytes the caller's own, so that writing cannot fail. */
 int rows_own(struct rows *rows);
 
-/* Rows [row, row + n) from keys (n, d) and values (n, e), contiguous f32; and back. */
+/* Rows [row, row + n) from keys (n, d) and values (n, e), contiguous f32; and back (below). */
 void rows_write(struct rows *rows, const struct row_format *format, const struct kernels *kernels, size_t row, size_t n,
                 const float *keys, const float *values);
+
+/* The same from rows of the storages' own element type, so many bytes apart and bit by bit: for formats that rows_keep says are
+ * of this type. */
+struct raw_rows {
+    const char *keys, *values; /* row 0 */
+    size_t key_stride, value_stride;
+};
+bool rows_keep(const struct row_format *format, enum element element);
+void rows_copy_in(struct rows *rows, const struct row_format *format, const struct kernels *kernels, size_t row, size_t n,
+                  const struct raw_rows *raw);
+/* Past the first n. */
+struct raw_rows raw_rows_after(const struct raw_rows *raw, size_t n);
+
 void rows_read_keys(const struct rows *rows, const struct row_format *format, const struct kernels *kernels, size_t row,
                     size_t n, float *keys);
 void rows_read_values(const struct rows *rows, const struct row_format *format, const struct kernels *kernels, size_t row,

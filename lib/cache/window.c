@@ -295,6 +295,12 @@ static int make_room(struct window *c, uint64_t n)
     return 0;
 }
 
+/* What leaves an unmasked window is summed from its row, so these take rows like any other. */
+static bool window_takes_raw(const struct cache *cache, enum element element)
+{
+    return rows_keep(&((const struct window *)cache)->plan.format, element);
+}
+
 static int window_append(struct cache *cache, const struct token_run *run)
 {
     struct window *c = (struct window *)cache;
@@ -307,7 +313,12 @@ static int window_append(struct cache *cache, const struct token_run *run)
             let_go(c, s);
         for (size_t i = 0; i < run->n;) {
             size_t row = row_of(c, s, c->base.n_tokens + i), n = straight(c, s, row, run->n - i);
-            rows_write(&c->rows[s], f, c->kernels, row, n, run->key[s] + i * f->d, run->value[s] + i * f->e);
+            if (run->raw) {
+                struct raw_rows raw = raw_rows_after(&run->raw[s], i);
+                rows_copy_in(&c->rows[s], f, c->kernels, row, n, &raw);
+            } else {
+                rows_write(&c->rows[s], f, c->kernels, row, n, run->key[s] + i * f->d, run->value[s] + i * f->e);
+            }
             i += n;
         }
     }
@@ -392,6 +403,7 @@ const struct cache_ops policy_window = {
     .destroy = window_destroy,
     .worst_bytes = window_worst_bytes,
     .run_max = window_run_max,
+    .takes_raw = window_takes_raw,
     .append = window_append,
     .view = window_view,
     .check_state = window_check_state,

@@ -59,6 +59,9 @@ struct kernels {
     void (*unpack_keys[N_STORAGE])(const void *keys, size_t row, size_t n, size_t d, float *rows);
     void (*unpack_values[N_STORAGE])(const void *values, size_t row, size_t n, size_t e, float *rows);
 
+    /* Rows [row, row + n) of a block of f32, bf16 or f16 keys, bit by bit from rows of row_bytes in the same type, `stride` bytes apart. */
+    void (*copy_keys)(const void *in, size_t n, size_t row_bytes, size_t stride, void *keys, size_t row);
+
     /* Wire elements to f32 times a factor: (n, width), row i at in + i * stride elements, to contiguous out. */
     void (*widen[N_ELEMENT])(const void *in, size_t n, size_t width, size_t stride, float factor, float *out);
 

@@ -100,6 +100,17 @@ static inline void pack_keys_any(enum storage_id id, const float *rows, size_t n
     }
 }
 
+static void copy_keys(const void *in, size_t n, size_t row_bytes, size_t stride, void *keys, size_t row)
+{
+    size_t n_units = (row_bytes + 3) / 4;
+    for (size_t j = row; j < row + n; j++)
+        for (size_t u = 0; u < n_units; u++) {
+            char *unit = (char *)keys + ((j / PANEL * n_units + u) * PANEL + j % PANEL) * 4;
+            memset(unit, 0, 4);
+            memcpy(unit, (const char *)in + (j - row) * stride + u * 4, row_bytes - u * 4 < 4 ? row_bytes - u * 4 : 4);
+        }
+}
+
 static inline void unpack_keys_any(enum storage_id id, const void *keys, size_t row, size_t n, size_t d, float *rows)
 {
     for (size_t j = 0; j < n; j++)
@@ -200,6 +211,7 @@ const struct kernels kernels_scalar = {
     .pack_values = PER_STORAGE(pack_values, scalar_pack_values),
     .unpack_keys = PER_STORAGE(unpack_keys, scalar_unpack_keys),
     .unpack_values = PER_STORAGE(unpack_values, scalar_unpack_values),
+    .copy_keys = copy_keys,
     .widen = PER_ELEMENT(widen),
     .magnitude = PER_ELEMENT(magnitude),
 };

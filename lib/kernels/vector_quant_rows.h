@@ -66,7 +66,7 @@ APART size_t nearest_quant(enum storage_id id, const float *x, size_t d, const v
     for (size_t row = 0; row < n; row += PANEL) {
         for (size_t lane = 0; lane < PANEL; lane += W) {
             unpack_quant(id, true, keys, row + lane, W, d, rows);
-            spread_units((const uint32_t *)rows, d, d, (uint32_t *)panel + lane);
+            spread_units(rows, d * 4, d, (uint32_t *)panel + lane);
         }
         nearest_tile(STORAGE_F32, PANEL / W, x, d, (const char *)panel, 0, row, n, &best);
     }

@@ -78,21 +78,22 @@ INLINE void copy_unit(void *to, const void *from)
     memcpy(to, from, 4);
 }
 
-/* Units of W rows, `stride` apart, to W neighbouring lanes of a panel, and back. */
-INLINE void spread_units(const uint32_t *units, size_t stride, size_t n_units, uint32_t *lanes)
+/* Units of W rows, `stride` bytes apart, to W neighbouring lanes of a panel; and back, `stride` units apart. */
+INLINE void spread_units(const void *units, size_t stride, size_t n_units, uint32_t *lanes)
 {
+    const char *rows = units;
     size_t u = 0;
     for (; u + W <= n_units; u += W) {
         vf x[W];
         for (size_t l = 0; l < W; l++)
-            x[l] = v_floats(v_load_bits(units + l * stride + u));
+            x[l] = v_floats(v_load_bits(rows + l * stride + u * 4));
         v_transpose(x);
         for (size_t l = 0; l < W; l++)
             v_store_bits(lanes + (u + l) * PANEL, v_bits(x[l]));
     }
     for (; u < n_units; u++)
         for (size_t l = 0; l < W; l++)
-            copy_unit(lanes + u * PANEL + l, units + l * stride + u);
+            copy_unit(lanes + u * PANEL + l, rows + l * stride + u * 4);
 }
 
 INLINE void gather_units(const uint32_t *lanes, size_t n_units, uint32_t *units, size_t stride)
@@ -129,10 +130,30 @@ INLINE void pack_keys_any(enum storage_id id, const float *rows, size_t n, size_
                 narrow_run(element_of(id), rows + l * d, d, buffer + l * n_units);
             }
         if (now == W)
-            spread_units(units, n_units, n_units, lanes);
+            spread_units(units, n_units * 4, n_units, lanes);
         else
             for (size_t u = 0; u < n_units; u++)
                 copy_unit(lanes + u * PANEL, units + u);
+    }
+}
+
+TARGET static void copy_keys(const void *in, size_t n, size_t row_bytes, size_t stride, void *keys, size_t row)
+{
+    const char *at = in;
+    size_t whole = row_bytes / 4, n_units = (row_bytes + 3) / 4;
+    for (size_t j = row, now; j < row + n; j += now, at += now * stride) {
+        uint32_t *lanes = (uint32_t *)keys + j / PANEL * PANEL * n_units + j % PANEL;
+        now = j % W == 0 && j + W <= row + n ? W : 1;
+        if (now == W)
+            spread_units(at, stride, whole, lanes);
+        else
+            for (size_t u = 0; u < whole; u++)
+                copy_unit(lanes + u * PANEL, at + u * 4);
+        for (size_t l = 0; l < now && whole < n_units; l++) { /* an odd number of 16-bit elements */
+            uint32_t unit = 0;
+            memcpy(&unit, at + l * stride + whole * 4, row_bytes % 4);
+            lanes[whole * PANEL + l] = unit;
+        }
     }
 }
 

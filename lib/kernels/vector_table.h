@@ -87,6 +87,7 @@ const struct kernels VECTOR_TABLE = {
     .pack_values = PER_STORAGE(pack_values, QUANT_SLOT(pack_values)),
     .unpack_keys = PER_STORAGE(unpack_keys, QUANT_SLOT(unpack_keys)),
     .unpack_values = PER_STORAGE(unpack_values, QUANT_SLOT(unpack_values)),
+    .copy_keys = copy_keys,
     .widen = PER_ELEMENT(widen),
     .magnitude = PER_ELEMENT(magnitude),
 };

@@ -115,7 +115,7 @@ static void fill(void *context, size_t thread, size_t n_threads)
             size_t n = s->c.tokens - cache->n_tokens, most = cache->ops->run_max(cache);
             n = n < RUN_ROWS ? n : RUN_ROWS;
             n = n < most ? n : most;
-            struct token_run run = {cache->n_tokens, n, {s->rows, s->rows}, {s->rows, s->rows}};
+            struct token_run run = {cache->n_tokens, n, {s->rows, s->rows}, {s->rows, s->rows}, NULL};
             int err = cache->ops->append(cache, &run);
             if (err)
                 atomic_store(&s->err, err);

@@ -164,6 +164,39 @@ static void packed_rows_have_the_same_bytes_on_every_table_and_unpack_rounded(vo
         }
 }
 
+static void keys_copied_from_wire_elements_have_the_bytes_of_packed_ones(void)
+{
+    static const struct {
+        enum storage_id id;
+        enum element element;
+        size_t bytes;
+    } types[] = {{STORAGE_F32, ELEMENT_F32, 4}, {STORAGE_BF16, ELEMENT_BF16, 2}, {STORAGE_F16, ELEMENT_F16, 2}};
+    const struct kernels *isa[TEST_ISAS_MAX];
+    size_t n_isas = test_isas(isa);
+    struct numbers r = {17};
+    for (size_t i = 0; i < n_isas; i++)
+        for (size_t round = 0; round < 200; round++) {
+            size_t type = numbers_below(&r, 3), bytes = types[type].bytes, n = numbers_below(&r, 68);
+            size_t d = 1 + numbers_below(&r, round % 10 ? 70 : 1024), stride = d + numbers_below(&r, 40);
+            size_t row = numbers_below(&r, 40), block = (row + n + PANEL) / PANEL * PANEL * ((d + 1) / 2 * 2) * bytes;
+            float *rows = malloc(n * d * 4 + 4);
+            unsigned char *a = numbers_block(block), *b = numbers_block(block);
+            char *wire = malloc(n * stride * bytes + 1), *odd = wire + 1; /* elements may be unaligned */
+            for (size_t x = 0; x < n * stride * bytes; x++)
+                odd[x] = (char)numbers_below(&r, 64); /* small numbers of every type: none is NaN */
+            memset(a, 0x5a, block);
+            memset(b, 0x5a, block);
+            isa[0]->widen[types[type].element](odd, n, d, stride, 1, rows);
+            isa[0]->pack_keys[types[type].id](rows, n, d, a, row);
+            isa[i]->copy_keys(odd, n, d * bytes, stride * bytes, b, row);
+            CU_ASSERT(memcmp(a, b, block) == 0);
+            free(rows);
+            free(a);
+            free(b);
+            free(wire);
+        }
+}
+
 static void keys_lie_in_panels_of_16_rows_coordinate_after_coordinate(void)
 {
     const struct kernels *k = kernels_best();
@@ -247,6 +280,7 @@ TEST_SUITE("lib/kernels/rows", TEST(narrowing_rounds_to_nearest_ties_to_even), T
            TEST(every_16_bit_number_survives_a_round_trip), TEST(a_half_has_the_value_that_its_fields_say),
            TEST(the_largest_magnitude_still_rounds_to_a_finite_number),
            TEST(packed_rows_have_the_same_bytes_on_every_table_and_unpack_rounded),
+           TEST(keys_copied_from_wire_elements_have_the_bytes_of_packed_ones),
            TEST(keys_lie_in_panels_of_16_rows_coordinate_after_coordinate),
            TEST(wire_elements_widen_from_any_address_and_stride),
            TEST(magnitude_is_the_largest_and_infinity_when_anything_is_not_finite))
