@@ -8,8 +8,9 @@ enum {
     QUERIES = 8, /* that share a look at the rows */
     TILE = 256,
     LDS = TILE + PANEL,
-    ONCE = 4096, /* rows whose scores are all held at once */
+    ONCE = 8192, /* rows whose scores are all held at once */
     ONCE_TILES = ONCE / TILE,
+    ONCE_SCORES = QUERIES * ONCE / 2,
 };
 
 static size_t smaller(size_t a, size_t b)
@@ -61,13 +62,14 @@ static void normalise(const struct asking *a, float *s, float *sum)
 
 static void add_at_once(const struct asking *a, enum score_power power, float *total, size_t stride)
 {
-    float s[QUERIES * ONCE], sum[ONCE];
+    float s[ONCE_SCORES], sum[ONCE];
+    size_t lds = (a->rows->n + PANEL - 1) / PANEL * PANEL, most = lds ? smaller(ONCE_SCORES / lds, QUERIES) : QUERIES;
     memset(sum, 0, a->rows->n * sizeof *sum);
     for (size_t i = 0, m; i < a->n_q; i += m) {
-        m = smaller(a->n_q - i, QUERIES);
-        score_tile(a, i, m, 0, a->rows->n, s, ONCE);
+        m = smaller(a->n_q - i, most);
+        score_tile(a, i, m, 0, a->rows->n, s, lds);
         for (size_t x = 0; x < m; x++)
-            normalise(a, s + x * ONCE, sum);
+            normalise(a, s + x * lds, sum);
     }
     add_power(sum, a->rows->n, power, total, stride);
 }

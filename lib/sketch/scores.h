@@ -2,10 +2,10 @@
  *
  *     p_ij = exp(<q_i, k_j> + w_j) / sum_l exp(<q_i, k_l> + w_l)          (q scaled; w the rows' log weights, or 0)
  *
- * Up to 4,096 rows are looked at once, their scores held on the stack (150 KB). Of more rows the largest score and the sum come
+ * Up to 8,192 rows are looked at once, their scores held on the stack (160 KB). Of more rows the largest score and the sum come
  * first, the probabilities then, so that the room needed does not depend on their number. Bits depend on the rows, the queries
  * and the instruction set alone: tiles are cut at row numbers and added in order. Queries of any number share the looks, eight
- * at a time. */
+ * at a time, or as many as there is room for. */
 #ifndef ATTND_SKETCH_SCORES_H
 #define ATTND_SKETCH_SCORES_H
 

@@ -47,8 +47,8 @@ static void reference(const float *keys, const float *w, size_t n, const float *
  * relatively; the worst was 2.3e-5. */
 static void probabilities_equal_float64(void)
 {
-    static const size_t sizes[][3] = {{1, 1, 1},    {5, 3, 2},     {16, 8, 4},   {255, 7, 8}, {256, 64, 9},
-                                      {257, 17, 1}, {700, 20, 19}, {4096, 4, 3}, {4097, 4, 9}};
+    static const size_t sizes[][3] = {{1, 1, 1},    {5, 3, 2},     {16, 8, 4},   {255, 7, 8},  {256, 64, 9},
+                                      {257, 17, 1}, {700, 20, 19}, {5000, 4, 9}, {8192, 4, 3}, {8193, 4, 9}};
     const struct kernels *kernels[KERNELS_MAX];
     size_t n_kernels = kernels_runnable(kernels);
     double worst = 0;
