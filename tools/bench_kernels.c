@@ -5,6 +5,7 @@
  * limits with what they limit, and every number is the median of its rounds: shared machines are never at rest. */
 #include "tools/bench/bench.h"
 #include "tools/bench/compare.h"
+#include "tools/bench/compose.h"
 #include "tools/bench/limits.h"
 #include "tools/bench/subject.h"
 #include "tools/bench/summary.h"
@@ -20,6 +21,7 @@ enum {
     ROUNDS_MAX = 41,
     ROUNDS_QUICK = 2,
     TOKENS_QUICK = 64,
+    TOKENS_MAX = 1 << 24,
     THREADS_MAX = 1024,
     MACHINE_BYTES = 96,
 };
@@ -32,11 +34,24 @@ typedef int subject_create(struct subject **out, const struct bench_case *c, con
 
 #define SOFTMAX(name, policy, storage, tokens)                                                                                 \
     {                                                                                                                          \
-        name, ATTENTION_SOFTMAX, policy, storage, storage, 32, 8, 128, 128, tokens                                             \
+        name, ATTENTION_SOFTMAX, policy, storage, storage, 32, 8, 128, 128, tokens,                                            \
+        {                                                                                                                      \
+            0                                                                                                                  \
+        }                                                                                                                      \
     }
 #define TENSOR(name, policy, storage, dim, tokens)                                                                             \
     {                                                                                                                          \
-        name, ATTENTION_TENSOR, policy, storage, storage, 8, 8, dim, dim, tokens                                               \
+        name, ATTENTION_TENSOR, policy, storage, storage, 8, 8, dim, dim, tokens,                                              \
+        {                                                                                                                      \
+            0                                                                                                                  \
+        }                                                                                                                      \
+    }
+#define WINDOW(name, storage, dim, tokens, one, other)                                                                         \
+    {                                                                                                                          \
+        name, ATTENTION_TENSOR, "window", storage, storage, 8, 8, dim, dim, tokens,                                            \
+        {                                                                                                                      \
+            one, other                                                                                                         \
+        }                                                                                                                      \
     }
 
 static const struct row {
@@ -58,10 +73,14 @@ static const struct row {
     {TENSOR("tensor_four_cache", "full", STORAGE_F32, 128, 4096), decode_create},
     {TENSOR("tensor_four_cache", "full", STORAGE_F32, 64, 1024), decode_create},
     {TENSOR("tensor_four_cache", "full", STORAGE_F32, 64, 256), decode_create},
+    {WINDOW("tensor_four_cache", STORAGE_F32, 128, 4096, 512, 32), decode_create},
+    {TENSOR("tensor_four_cache", "full", STORAGE_F32, 64, 4096), compose_create},
     {TENSOR("tensor_two_cache", "two_cache", STORAGE_F32, 64, 256), decode_create},
     {TENSOR("tensor_two_cache", "two_cache", STORAGE_BF16, 64, 256), decode_create},
     {SOFTMAX("prompt_softmax", "full", STORAGE_F32, 2048), prompt_create},
     {SOFTMAX("prompt_softmax", "full", STORAGE_BF16, 2048), prompt_create},
+    {SOFTMAX("prompt_softmax", "full", STORAGE_Q8_0, 2048), prompt_create},
+    {SOFTMAX("prompt_softmax", "full", STORAGE_ROT4, 2048), prompt_create},
     {TENSOR("prompt_tensor", "full", STORAGE_F32, 64, 256), prompt_create},
     {SOFTMAX("append", "full", STORAGE_F32, 16384), append_create},
     {SOFTMAX("append", "full", STORAGE_BF16, 16384), append_create},
@@ -81,7 +100,7 @@ enum { N_ROWS = sizeof table / sizeof *table };
 
 struct options {
     const char *only, *isa, *compare, *with;
-    uint64_t threads;
+    uint64_t threads, tokens, dim;
     bool json, quick;
 };
 
@@ -89,6 +108,8 @@ struct options {
 
 static const struct command_option option_table[] = {
     {"--only", "NAME", OPTION_TEXT, PLACE(only), 0, 0, false, "softmax_decode, tensor_four_cache, ...: only this one's cases"},
+    {"--tokens", "N", OPTION_COUNT, PLACE(tokens), 1, TOKENS_MAX, false, "in place of every case's own number"},
+    {"--dim", "N", OPTION_COUNT, PLACE(dim), 1, SHAPE_DIM_MAX, false, "of keys and values, likewise"},
     {"--threads", "N", OPTION_COUNT, PLACE(threads), 1, THREADS_MAX, false, "threads (default: one for each CPU)"},
     {"--isa", "NAME", OPTION_TEXT, PLACE(isa), 0, 0, false, "instruction set (default: the best that runs here)"},
     {"--quick", NULL, OPTION_SWITCH, PLACE(quick), 0, 0, false,
@@ -109,21 +130,21 @@ static bool known(const char *name)
 /* ------------------------------------------------------------------ measuring */
 
 struct result {
-    double seconds, read_seconds, peak_flops, copy_seconds; /* medians; copy_seconds: append only, else 0 */
+    double seconds, read_seconds, peak_flops, beside_seconds; /* medians; the last 0 where there is nothing beside */
 };
 
 struct rounds {
-    double pass[ROUNDS_MAX], read[ROUNDS_MAX], flops[ROUNDS_MAX], copy[ROUNDS_MAX];
+    double pass[ROUNDS_MAX], read[ROUNDS_MAX], flops[ROUNDS_MAX], beside[ROUNDS_MAX];
     size_t n;
 };
 
 static int one_round(struct subject *subject, struct limits *limits, size_t n_times, struct rounds *r, struct fault *fault)
 {
-    r->copy[r->n] = 0;
+    r->beside[r->n] = 0;
     r->read[r->n] = limits_read_seconds(limits, n_times);
     int err = subject->ops->run(subject, n_times, &r->pass[r->n], fault);
-    if (!err && subject->ops->copy)
-        err = subject->ops->copy(subject, &r->copy[r->n], fault);
+    if (!err && subject->ops->beside)
+        err = subject->ops->beside(subject, n_times, &r->beside[r->n], fault);
     r->flops[r->n] = limits_flops_per_second(limits);
     r->n += !err;
     return err;
@@ -144,41 +165,52 @@ static int measure(struct subject *subject, struct limits *limits, bool quick, s
     while (!err && r.n < n_rounds)
         err = one_round(subject, limits, n_times, &r, fault);
     if (!err)
-        *out = (struct result){median(r.pass, r.n), median(r.read, r.n), median(r.flops, r.n), median(r.copy, r.n)};
+        *out = (struct result){median(r.pass, r.n), median(r.read, r.n), median(r.flops, r.n), median(r.beside, r.n)};
     return err;
 }
 
-static int run_case(const struct row *row, const struct kernels *kernels, size_t threads, bool quick, struct bench_case *c,
-                    double *bytes, double *flops, struct result *result, struct fault *fault)
+/* A line of the table or of JSON: a case with what follows from its result. */
+struct line {
+    struct bench_case c;
+    const char *isa, *machine, *limit;
+    const char *core;   /* OpenBLAS's kernels; NULL: attnd's own */
+    const char *beside; /* what was measured beside; NULL: nothing */
+    size_t threads;
+    double bytes, flops, fraction;
+    struct result r;
+};
+
+/* The case as it is to be measured. */
+static struct bench_case case_of(const struct row *row, const struct options *o)
+{
+    struct bench_case c = row->c;
+    c.tokens = o->tokens ? (size_t)o->tokens : c.tokens;
+    c.d = o->dim ? (size_t)o->dim : c.d;
+    c.e = o->dim ? (size_t)o->dim : c.e;
+    if (o->quick && c.tokens > TOKENS_QUICK)
+        c.tokens = TOKENS_QUICK;
+    return c;
+}
+
+static int run_case(subject_create *create, const struct kernels *kernels, bool quick, struct line *line, struct fault *fault)
 {
     struct subject *subject;
     struct limits *limits;
-    *c = row->c;
-    if (quick && c->tokens > TOKENS_QUICK)
-        c->tokens = TOKENS_QUICK;
-    int err = row->create(&subject, c, kernels, threads, fault);
+    int err = create(&subject, &line->c, kernels, line->threads, fault);
     if (err)
         return err;
-    *bytes = subject->bytes;
-    *flops = subject->flops;
-    err = limits_create(&limits, kernels, threads, (size_t)subject->bytes, fault);
+    line->bytes = subject->bytes;
+    line->flops = subject->flops;
+    line->beside = subject->ops->beside_name;
+    err = limits_create(&limits, kernels, line->threads, (size_t)subject->bytes, fault);
     if (!err)
-        err = measure(subject, limits, quick, result, fault);
+        err = measure(subject, limits, quick, &line->r, fault);
     limits_destroy(limits);
     subject->ops->destroy(subject);
     return err;
 }
 
 /* ------------------------------------------------------------------ printing */
-
-/* A line of the table or of JSON: a case with what follows from its result. */
-struct line {
-    const struct bench_case *c;
-    const char *isa, *machine, *limit;
-    size_t threads;
-    double bytes, flops, fraction;
-    struct result r;
-};
 
 static void judge(struct line *line)
 {
@@ -187,9 +219,29 @@ static void judge(struct line *line)
     line->fraction = (line->r.read_seconds >= compute ? line->r.read_seconds : compute) / line->r.seconds;
 }
 
+/* What only some lines have, and whose kernels it was. */
+static int add_details(json_t *object, const struct line *l)
+{
+    const struct bench_case *c = &l->c;
+    char key[64];
+    int err = json_object_set_new(object, "policy", json_string(c->policy)) |
+              json_object_set_new(object, "implementation", json_string(l->core ? "openblas" : "attnd"));
+    if (l->core)
+        err |= json_object_set_new(object, "openblas_core", json_string(l->core));
+    if (c->window[0])
+        err |= json_object_set_new(object, "window_tokens", json_pack("[ii]", (int)c->window[0], (int)c->window[1]));
+    if (l->beside) {
+        snprintf(key, sizeof key, "%s_seconds", l->beside);
+        err |= json_object_set_new(object, key, json_real(l->r.beside_seconds));
+        snprintf(key, sizeof key, "times_%s", l->beside);
+        err |= json_object_set_new(object, key, json_real(l->r.seconds / l->r.beside_seconds));
+    }
+    return err;
+}
+
 static int print_json(const struct line *l)
 {
-    const struct bench_case *c = l->c;
+    const struct bench_case *c = &l->c;
     json_t *object =
         json_pack("{ss ss ss ss si si si si sI si sf sf sf sf sf ss sf ss si}", "kernel", c->kernel, "key_storage",
                   storage_table[c->key_storage].name, "value_storage", storage_table[c->value_storage].name, "isa", l->isa,
@@ -198,9 +250,7 @@ static int print_json(const struct line *l)
                   l->bytes / l->r.seconds * 1e-9, "gflop_per_s", l->flops / l->r.seconds * 1e-9, "read_gb_per_s",
                   l->bytes / l->r.read_seconds * 1e-9, "peak_gflop_per_s", l->r.peak_flops * 1e-9, "limit", l->limit,
                   "fraction_of_limit", l->fraction, "machine", l->machine, "cores", (int)team_cpus());
-    if (object && l->r.copy_seconds > 0 &&
-        (json_object_set_new(object, "memcpy_seconds", json_real(l->r.copy_seconds)) ||
-         json_object_set_new(object, "times_memcpy", json_real(l->r.seconds / l->r.copy_seconds)))) {
+    if (object && add_details(object, l)) {
         json_decref(object);
         object = NULL;
     }
@@ -216,13 +266,17 @@ static void print_head(const struct line *l)
 
 static void print_row(const struct line *l)
 {
-    const struct bench_case *c = l->c;
+    const struct bench_case *c = &l->c;
     printf("%-18s %-5s %2zu/%-2zu %4zu %6zu %10.3f %8.2f %8.2f %8.2f %8.2f  %-7s %.3f", c->kernel,
            storage_table[c->key_storage].name, c->heads, c->kv_heads, c->d, c->tokens, l->r.seconds * 1e3,
            l->bytes / l->r.seconds * 1e-9, l->flops / l->r.seconds * 1e-9, l->bytes / l->r.read_seconds * 1e-9,
            l->r.peak_flops * 1e-9, l->limit, l->fraction);
-    if (l->r.copy_seconds > 0)
-        printf("  (%.2f times a memcpy)", l->r.seconds / l->r.copy_seconds);
+    if (c->window[0])
+        printf("  %zux%zu", c->window[0], c->window[1]);
+    if (l->core)
+        printf("  OpenBLAS (%s):", l->core);
+    if (l->beside)
+        printf("  %.2f times %s", l->r.seconds / l->r.beside_seconds, l->beside);
     printf("\n");
     fflush(stdout);
 }
@@ -264,15 +318,16 @@ int bench_kernels(int argc, char **argv)
     if (team_check((size_t)o.threads, &fault))
         return command_failed(who, &fault);
     machine_name(machine, sizeof machine);
+    compose_right_core();
 
     size_t n_printed = 0;
     for (size_t i = 0; i < N_ROWS; i++) {
-        struct bench_case c;
-        struct line line = {.c = &c, .isa = kernels->isa, .machine = machine, .threads = (size_t)o.threads};
+        struct line line = {.c = case_of(&table[i], &o), .isa = kernels->isa, .machine = machine, .threads = (size_t)o.threads};
         if (o.only && strcmp(o.only, table[i].c.kernel) != 0)
             continue;
         command_progress(table[i].c.kernel, i, N_ROWS);
-        if (run_case(&table[i], kernels, (size_t)o.threads, o.quick, &c, &line.bytes, &line.flops, &line.r, &fault))
+        line.core = table[i].create == compose_create ? compose_core() : NULL;
+        if (run_case(table[i].create, kernels, o.quick, &line, &fault))
             return command_failed(who, &fault);
         judge(&line);
         command_progress(table[i].c.kernel, N_ROWS, N_ROWS);

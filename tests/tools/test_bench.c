@@ -72,6 +72,14 @@ static bool is(const json_t *line, const char *kernel)
 
 /* ------------------------------------------------------------------ kernels */
 
+/* Tokens that stream `i` of a tensor layer holds. */
+static double held_of(const json_t *line, size_t i)
+{
+    double n = number(line, "tokens");
+    const json_t *window = json_object_get(line, "window_tokens");
+    return window ? fmin(n, json_number_value(json_array_get(window, i))) : n;
+}
+
 /* Multiply-adds of one pass as two operations, by the definitions: 2 (d + e) for every pair of a query and a row (or pair of
  * rows) that it sees. */
 static double flops_of(const json_t *line)
@@ -81,7 +89,7 @@ static double flops_of(const json_t *line)
     if (is(line, "softmax_decode"))
         return pair * n;
     if (is(line, "tensor_four_cache") || is(line, "tensor_two_cache"))
-        return pair * n * n;
+        return pair * held_of(line, 0) * held_of(line, 1);
     if (is(line, "prompt_softmax"))
         return pair * n * (n + 1) / 2;
     if (is(line, "prompt_tensor"))
@@ -116,7 +124,9 @@ static double bytes_of(const json_t *line)
 {
     double n = number(line, "tokens"), row = number(line, "key_dim") * number_bytes(text(line, "key_storage")) +
                                              number(line, "value_dim") * number_bytes(text(line, "value_storage"));
-    double rows = is(line, "tensor_two_cache") ? n * n : is(line, "tensor_four_cache") || is(line, "prompt_tensor") ? 2 * n : n;
+    double rows = is(line, "tensor_two_cache")                                 ? n * n
+                  : is(line, "tensor_four_cache") || is(line, "prompt_tensor") ? held_of(line, 0) + held_of(line, 1)
+                                                                               : n;
     return rows * row * number(line, "kv_heads");
 }
 
@@ -137,7 +147,7 @@ static void every_kernel_has_lines_whose_numbers_fit_together(void)
 {
     static const char *const kernels[] = {"softmax_decode", "tensor_four_cache", "tensor_two_cache",
                                           "prompt_softmax", "prompt_tensor",     "append"};
-    size_t seen[6] = {0};
+    size_t seen[6] = {0}, rivals = 0, windows = 0;
     struct lines lines;
     bench(&lines, "kernels --quick --json --threads 2");
     CU_ASSERT_EQUAL(lines.code, COMMAND_DONE);
@@ -150,10 +160,16 @@ static void every_kernel_has_lines_whose_numbers_fit_together(void)
         CU_ASSERT(strlen(text(line, "machine")) > 0);
         CU_ASSERT(strlen(text(line, "isa")) > 0);
         CU_ASSERT_EQUAL(json_object_get(line, "memcpy_seconds") != NULL, is(line, "append"));
+        bool own = strcmp(text(line, "implementation"), "attnd") == 0;
+        rivals += !own;
+        windows += json_object_get(line, "window_tokens") != NULL;
+        if (!own)
+            ASSERT_NEAR(number(line, "times_attnd") * number(line, "attnd_seconds") / number(line, "seconds"), 1, 1e-6);
         check_limit(line);
     }
     for (size_t k = 0; k < 6; k++)
         CU_ASSERT(seen[k] >= 1);
+    CU_ASSERT(rivals >= 1 && windows >= 1);
     drop(&lines);
 }
 

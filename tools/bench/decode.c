@@ -190,7 +190,7 @@ static int decode_run(struct subject *subject, size_t n_times, double *seconds, 
     return 0;
 }
 
-static const struct subject_ops decode_ops = {decode_run, NULL, decode_destroy};
+static const struct subject_ops decode_ops = {decode_run, NULL, NULL, decode_destroy};
 
 int decode_create(struct subject **out, const struct bench_case *c, const struct kernels *kernels, size_t n_threads,
                   struct fault *fault)

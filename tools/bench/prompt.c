@@ -134,7 +134,7 @@ static void copy_pages(void *context, size_t thread, size_t n_threads)
     }
 }
 
-static int append_copy(struct subject *subject, double *seconds, struct fault *fault)
+static int append_copy(struct subject *subject, size_t n_times, double *seconds, struct fault *fault)
 {
     struct prompt *s = (struct prompt *)subject;
     *seconds = team_seconds(s->n_threads, copy_pages, s);
@@ -145,8 +145,8 @@ static int append_copy(struct subject *subject, double *seconds, struct fault *f
 
 /* ------------------------------------------------------------------ life */
 
-static const struct subject_ops prompt_ops = {prompt_run, NULL, prompt_destroy};
-static const struct subject_ops append_ops = {prompt_run, append_copy, prompt_destroy};
+static const struct subject_ops prompt_ops = {prompt_run, NULL, NULL, prompt_destroy};
+static const struct subject_ops append_ops = {prompt_run, append_copy, "memcpy", prompt_destroy};
 
 static enum element element_of(enum storage_id storage)
 {

@@ -15,7 +15,8 @@ enum { RESULTS_NAME = 96 };
 int results_read(struct results *results, const char *path, struct fault *fault);
 void results_free(struct results *results);
 
-/* Of one line: a number, and what a kernel's line is called: "softmax_decode bf16 32/8 d128 n65536 t2". */
+/* Of one line: a number, and what a kernel's line is called: "softmax_decode bf16 32/8 d128 n65536 t2", and whether it
+ * saw a window or was not attnd's. */
 double results_number(const json_t *line, const char *key);
 void results_name(const json_t *line, char name[RESULTS_NAME]);
 

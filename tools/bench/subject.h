@@ -3,7 +3,8 @@
  * decode    one token's attention of all heads over caches that hold `tokens`: the policies' views (lib/cache) and the units of
  *           attention (lib/attention), every thread taking units of any head. Nothing around them, so this is the kernels' speed.
  * prompt    a message of `tokens` tokens through the engine, appended and attended: exact causal attention as users get it.
- * append    the same without queries, and beside it the same bytes copied into equally fresh pages. */
+ * append    the same without queries, and beside it the same bytes copied into equally fresh pages.
+ * compose   tensor attention by OpenBLAS, and beside it the same by attnd (tools/bench/compose.h). */
 #ifndef ATTND_TOOLS_BENCH_SUBJECT_H
 #define ATTND_TOOLS_BENCH_SUBJECT_H
 
@@ -16,6 +17,7 @@ struct bench_case {
     const char *policy;
     enum storage_id key_storage, value_storage;
     size_t heads, kv_heads, d, e, tokens;
+    size_t window[2]; /* tokens that each stream holds; 0: all */
 };
 
 struct subject;
@@ -23,8 +25,9 @@ struct subject;
 struct subject_ops {
     /* Seconds of one pass, the mean of n_times in a row. */
     int (*run)(struct subject *subject, size_t n_times, double *seconds, struct fault *fault);
-    /* append: seconds of the copy. NULL for others. */
-    int (*copy)(struct subject *subject, double *seconds, struct fault *fault);
+    /* Seconds of the same work done another way, and what that is called: append: the copy. NULL for others. */
+    int (*beside)(struct subject *subject, size_t n_times, double *seconds, struct fault *fault);
+    const char *beside_name;
     void (*destroy)(struct subject *subject);
 };
 
