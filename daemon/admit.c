@@ -167,9 +167,7 @@ static int reserve(struct gateway *gateway, struct message_part *part)
 static int make_part(struct gateway *gateway, struct message_part *part)
 {
     struct stream *stream = part->stream;
-    part->part = stream->spare;
-    stream->spare = NULL;
-    if (!part->part && part_create(&part->part, gateway->engine, stream->engine_stream))
+    if (message_take_part(&gateway->shelf, gateway->engine, stream->engine_stream, &part->part))
         return fault_set(&part->fault, ERR_NO_MEMORY, "a part of stream '%s'", stream->name);
     struct part *p = part->part;
     p->stream = stream->engine_stream;
@@ -214,10 +212,7 @@ static int consider(struct gateway *gateway, struct message *message, struct mes
     if (!err)
         err = reserve(gateway, part);
     if (err) {
-        if (part->part && !part->stream->spare)
-            part->stream->spare = part->part;
-        else
-            part_destroy(part->part);
+        message_give_part(&gateway->shelf, part->part);
         part->part = NULL;
         return err;
     }
@@ -227,7 +222,7 @@ static int consider(struct gateway *gateway, struct message *message, struct mes
 
 /* One buffer for all outputs, then all lse. Sizes count every part that wants outputs, refused ones too: they are cut out when the
  * reply is made. */
-static int make_buffer(const struct gateway *gateway, struct message *message, struct fault *fault)
+static int make_buffer(struct gateway *gateway, struct message *message, struct fault *fault)
 {
     uint64_t limit = gateway->config->limits.queued_bytes;
     size_t n_out = 0, n_lse = 0;
@@ -249,7 +244,7 @@ static int make_buffer(const struct gateway *gateway, struct message *message, s
     if ((n_out + n_lse) * sizeof(float) > left)
         return fault_set(fault, ERR_NO_MEMORY, "the reply would have %zu bytes, %zu are left of %llu (limits.memory_bytes)",
                          (n_out + n_lse) * sizeof(float), left, (unsigned long long)gateway->config->limits.memory_bytes);
-    message->buffer = buffer_create(n_out + n_lse);
+    message->buffer = buffer_create(gateway->buffers, n_out + n_lse);
     if (!message->buffer)
         return fault_set(fault, ERR_NO_MEMORY, "the outputs of %zu parts", message->n_parts);
     for (size_t i = 0; i < message->n_parts; i++)

@@ -131,7 +131,8 @@ static int start(struct daemon *d, const struct config *config, struct fault *fa
     g->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (g->wake_fd < 0)
         return fault_set(fault, ERR_IO, "eventfd: %s", strerror(errno));
-    int err = streams_init(&g->streams, (size_t)config->limits.streams);
+    g->buffers = buffer_shelf_create();
+    int err = g->buffers ? streams_init(&g->streams, (size_t)config->limits.streams) : ERR_NO_MEMORY;
     if (err)
         return fault_set(fault, err, "the table of streams");
     err = open_sockets(d, config, fault);
@@ -191,6 +192,8 @@ void daemon_stop(struct daemon *d)
     telemetry_stop(d->telemetry);
     if (g->streams.n_slots)
         streams_finish(&g->streams, g->engine, &g->counters);
+    message_shelf_clear(&g->shelf);
+    buffer_shelf_leave(g->buffers);
     engine_destroy(g->engine);
     if (g->ingest)
         zmq_close(g->ingest);

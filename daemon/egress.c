@@ -123,10 +123,7 @@ static void settle_part(struct gateway *gateway, struct message_part *part)
             stream->failed_counted = true;
             log_event(gateway->log, LOG_ERROR, "stream_failed", LOG_TEXT("stream", stream->name), LOG_ERR("reason", err));
         }
-        if (stream->spare)
-            part_destroy(part->part);
-        else
-            stream->spare = part->part;
+        message_give_part(&gateway->shelf, part->part);
         part->part = NULL;
     } else if (part->state == PART_RESENT) {
         const struct shape *s = engine_stream_shape(stream->engine_stream);
@@ -153,7 +150,7 @@ static bool is_kept(const struct message_part *part)
 }
 
 /* Moves the numbers of the parts that succeeded together, where refused parts left holes. */
-static struct buffer *compact(struct message *message, size_t *n_out, size_t *n_lse)
+static struct buffer *compact(struct gateway *gateway, struct message *message, size_t *n_out, size_t *n_lse)
 {
     struct buffer *buffer = message->buffer;
     size_t total = 0, at = 0;
@@ -168,7 +165,7 @@ static struct buffer *compact(struct message *message, size_t *n_out, size_t *n_
     total = *n_out + *n_lse;
     if (!buffer || total == buffer->n)
         return buffer ? buffer_share(buffer) : NULL;
-    struct buffer *dense = buffer_create(total);
+    struct buffer *dense = buffer_create(gateway->buffers, total);
     for (int lse = 0; lse < 2 && dense; lse++)
         for (size_t i = 0; i < message->n_parts; i++) {
             const struct message_part *part = &message->part[i];
@@ -209,7 +206,7 @@ static void reply(struct gateway *gateway, struct message *message)
     struct wire_part on_stack[8], *parts = message->n_parts <= 8 ? on_stack : calloc(message->n_parts, sizeof *parts);
     zmq_msg_t frame[4];
     size_t n = 1, n_out, n_lse;
-    struct buffer *buffer = compact(message, &n_out, &n_lse);
+    struct buffer *buffer = compact(gateway, message, &n_out, &n_lse);
     char *faults = faults_text(message);
     bool lost = !parts || (n_out + n_lse && !buffer);
     size_t head = wire_encoded_bytes(message->n_parts),
@@ -292,6 +289,7 @@ static void publish(struct gateway *gateway, struct message_part *part)
     char topic[CONTROL_NAME_BYTES + 24];
     unsigned char head[WIRE_HEADER_BYTES + WIRE_PART_BYTES];
     zmq_msg_t outputs;
+    gateway->used_outputs = true;
     snprintf(topic, sizeof topic, "out/%s/%u/", stream->name, layer);
     wire.position = wire.first_token + (wire.flags & WIRE_APPEND ? wire.n_tokens : 0);
     wire_encode(&header, &wire, head);
@@ -355,17 +353,14 @@ static void leave(struct gateway *gateway, struct message *message, struct messa
     credit_release_reply(gateway, message);
     connections_message_ends(&gateway->streams.connections, message->connection);
     gateway->in_flight--;
-    message_destroy(message);
+    message_destroy(&gateway->shelf, message);
 }
 
 /* Nobody reads the received numbers any more: they are freed and count against no credit, although the message may have to wait
  * for its turn to leave. Else what was refused for want of credit would use up more of it. */
 static void release_input(struct gateway *gateway, struct message *message)
 {
-    for (size_t i = 0; i < message->n_frames; i++) {
-        zmq_msg_close(&message->frame[i]);
-        zmq_msg_init(&message->frame[i]);
-    }
+    message_drop_frames(message);
     credit_release_input(gateway, message);
 }
 

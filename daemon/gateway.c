@@ -7,6 +7,7 @@
 #include "daemon/reload.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sched.h>
 #include <unistd.h>
 
@@ -83,6 +84,32 @@ static bool help(struct gateway *gateway)
     return n > 0;
 }
 
+/* A socket's descriptor tells once that something came, and an operation on the socket may take that away. So who sleeps on it has seen
+ * the socket empty after all else that was done to it: ingest by the turn that found nothing, outputs here. */
+static int descriptor(void *socket)
+{
+    int fd = -1;
+    size_t size = sizeof fd;
+    return zmq_getsockopt(socket, ZMQ_FD, &fd, &size) ? -1 : fd;
+}
+
+static void sleep_until_woken(struct gateway *gateway, int timeout_ms)
+{
+    struct pollfd items[] = {
+        {.fd = descriptor(gateway->ingest), .events = POLLIN},
+        {.fd = descriptor(gateway->outputs), .events = POLLIN},
+        {.fd = gateway->wake_fd, .events = POLLIN},
+    };
+    if (poll(items, 3, timeout_ms) <= 0)
+        return;
+    gateway->look_outputs |= items[1].revents != 0;
+    if (items[2].revents) {
+        uint64_t count;
+        ssize_t n = read(gateway->wake_fd, &count, sizeof count);
+        (void)n;
+    }
+}
+
 /* Sleeps until a socket or a pool has something. While messages run, spins first: a wake-up costs more than a short task. */
 static void wait(struct gateway *gateway)
 {
@@ -92,33 +119,24 @@ static void wait(struct gateway *gateway)
             return;
         sched_yield();
     }
-    zmq_pollitem_t items[] = {
-        {.socket = gateway->ingest, .events = ZMQ_POLLIN},
-        {.socket = gateway->outputs, .events = ZMQ_POLLIN},
-        {.fd = gateway->wake_fd, .events = ZMQ_POLLIN},
-    };
+    if (gateway->used_outputs)
+        egress_subscriptions(gateway);
+    gateway->used_outputs = false;
     atomic_store(&gateway->sleeping, true);
     if (!atomic_load(&gateway->any_done) && !atomic_load(&gateway->stopping) && !atomic_load(&gateway->reload_asked))
-        zmq_poll(items, 3, lease_wait_ms(gateway));
+        sleep_until_woken(gateway, lease_wait_ms(gateway));
     else if (atomic_load(&gateway->stopping) && !atomic_load(&gateway->any_done))
-        zmq_poll(items, 3, 10);
+        sleep_until_woken(gateway, 10);
     atomic_store(&gateway->sleeping, false);
-    gateway->look_outputs |= items[1].revents != 0;
-    if (items[2].revents) {
-        uint64_t count;
-        ssize_t n = read(gateway->wake_fd, &count, sizeof count);
-        (void)n;
-    }
 }
 
 /* When they woke the gateway; and now and then, for under load it never sleeps. Each look at an empty socket is a system call. */
 static void look_for_subscribers(struct gateway *gateway)
 {
-    uint64_t now = clock_ns();
-    if (!gateway->look_outputs && now < gateway->next_subs_ns)
+    if (!gateway->look_outputs && gateway->now_ns < gateway->next_subs_ns)
         return;
     gateway->look_outputs = false;
-    gateway->next_subs_ns = now + SUBSCRIPTIONS_NS;
+    gateway->next_subs_ns = gateway->now_ns + SUBSCRIPTIONS_NS;
     egress_subscriptions(gateway);
 }
 
@@ -127,14 +145,15 @@ void gateway_run(struct gateway *gateway)
     uint64_t end = 0; /* once stopping: when to leave even though messages keep coming */
     for (;;) {
         bool stopping = atomic_load(&gateway->stopping);
+        gateway->now_ns = clock_ns();
         if (stopping && !end)
-            end = clock_ns() + REFUSE_NS;
+            end = gateway->now_ns + REFUSE_NS;
         reload_if_asked(gateway);
         lease_tick(gateway);
         look_for_subscribers(gateway);
         bool sent = send_done(gateway), received = receive_some(gateway), helped = help(gateway),
              idle = !sent && !received && !helped;
-        if (stopping && !gateway->in_flight && (idle || clock_ns() > end))
+        if (stopping && !gateway->in_flight && (idle || gateway->now_ns > end))
             return;
         if (idle)
             wait(gateway);

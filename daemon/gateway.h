@@ -23,10 +23,14 @@ struct gateway {
     struct engine *engine;
     struct counters counters; /* atomics: anyone reads */
     struct streams streams;
+    struct message_shelf shelf;
+    struct buffer_shelf *buffers;
     void *ingest, *outputs;
     size_t subscriptions;  /* on outputs */
     bool look_outputs;     /* somebody may have subscribed */
+    bool used_outputs;     /* sending may have taken in that somebody did */
     uint64_t next_subs_ns; /* when to look in any case */
+    uint64_t now_ns;       /* when this turn began */
     size_t in_flight;      /* data messages that have not left */
     size_t queued_bytes;   /* of those */
     size_t promised_bytes; /* of their replies */

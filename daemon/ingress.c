@@ -65,14 +65,16 @@ static void take_data(struct gateway *gateway, struct incoming *in)
                   (unsigned long long)limits->message_bytes);
     else if (in->n_frames > MESSAGE_FRAMES_MAX)
         fault_set(&fault, ERR_MALFORMED, "%zu frames, at most %d", in->n_frames, MESSAGE_FRAMES_MAX);
-    struct message *message = fault.err ? NULL : message_create(header.n_parts);
+    struct message *message = fault.err ? NULL : message_create(&gateway->shelf, header.n_parts);
     if (!fault.err && !message)
         fault_set(&fault, ERR_NO_MEMORY, "a message of %u parts", header.n_parts);
     if (fault.err) {
         refuse(gateway, in, &header, &fault);
     } else {
-        for (size_t i = 0; i < in->n_frames; i++)
+        for (size_t i = 0; i < in->n_frames; i++) {
+            zmq_msg_init(&message->frame[i]);
             zmq_msg_move(&message->frame[i], &in->frame[i]);
+        }
         message->connection = in->connection;
         message->n_frames = in->n_frames;
         message->bytes = in->bytes;
@@ -105,7 +107,7 @@ bool ingress_receive(struct gateway *gateway)
     in.connection = connections_hold(connections, zmq_msg_data(&identity), zmq_msg_size(&identity));
     zmq_msg_close(&identity);
     if (in.connection)
-        in.connection->heard_ns = clock_ns();
+        in.connection->heard_ns = gateway->now_ns;
     receive_frames(gateway, &in);
     atomic_fetch_add(&gateway->counters.messages, 1);
     atomic_fetch_add(&gateway->counters.received_bytes, in.bytes);

@@ -41,7 +41,7 @@ static void look_at(struct gateway *gateway, struct stream *stream, uint64_t lea
 
 void lease_tick(struct gateway *gateway)
 {
-    uint64_t now = clock_ns(), lease = lease_ns(gateway);
+    uint64_t now = gateway->now_ns, lease = lease_ns(gateway);
     struct streams *streams = &gateway->streams;
     if (now < gateway->next_look_ns)
         return;
@@ -55,13 +55,13 @@ void lease_tick(struct gateway *gateway)
     }
 }
 
-long lease_wait_ms(const struct gateway *gateway)
+int lease_wait_ms(const struct gateway *gateway)
 {
     uint64_t now = clock_ns();
     if (!gateway->streams.connections.first) /* nobody is there */
         return -1;
     uint64_t ms = now < gateway->next_look_ns ? (gateway->next_look_ns - now) / 1000000 + 1 : 0;
-    return ms > INT_MAX ? INT_MAX : (long)ms;
+    return ms > INT_MAX ? INT_MAX : (int)ms;
 }
 
 void lease_heartbeats(void *socket, uint64_t lease_seconds)

@@ -13,7 +13,7 @@
 void lease_tick(struct gateway *gateway);
 
 /* Milliseconds until then, for zmq_poll; -1: never. */
-long lease_wait_ms(const struct gateway *gateway);
+int lease_wait_ms(const struct gateway *gateway);
 
 /* Sets a socket's heartbeats, before it is bound. */
 void lease_heartbeats(void *socket, uint64_t lease_seconds);

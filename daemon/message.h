@@ -8,7 +8,10 @@
 #include "wire/message.h"
 #include "workers/engine.h"
 
-enum { MESSAGE_FRAMES_MAX = 6 }; /* header, q, and up to four of k and v */
+enum {
+    MESSAGE_FRAMES_MAX = 6, /* header, q, and up to four of k and v */
+    MESSAGES_KEPT = 64,     /* that are done with, for the next ones */
+};
 
 enum message_part_state {
     PART_REFUSED, /* see fault */
@@ -30,8 +33,8 @@ struct message_part {
 
 struct message {
     zmq_msg_t frame[MESSAGE_FRAMES_MAX];
-    size_t n_frames, bytes;
-    size_t promised_bytes; /* of its reply, as counted against the connection's credit */
+    size_t n_frames, bytes; /* bytes: of the frames, also when they are gone */
+    size_t promised_bytes;  /* of its reply, as counted against the connection's credit */
     struct connection *connection;
     struct wire_header header;
     struct buffer *buffer; /* outputs of all parts that attend, then their lse; NULL when nobody attends */
@@ -42,8 +45,25 @@ struct message {
     struct message_part part[];
 };
 
-struct message *message_create(size_t n_parts); /* NULL when memory is out; frames are initialised empty */
-void message_destroy(struct message *message);  /* frees frames and buffer; engine parts must be gone */
+/* What messages of one part leave behind for the next ones: mostly there is one as soon as there was one. */
+struct message_shelf {
+    struct message *first;
+    size_t n;
+    struct part *part[MESSAGES_KEPT]; /* the engine's */
+    size_t n_parts;
+};
+
+/* Without frames. NULL when memory is out. */
+struct message *message_create(struct message_shelf *shelf, size_t n_parts);
+void message_destroy(struct message_shelf *shelf,
+                     struct message *message); /* with frames and buffer; its engine parts must be gone */
+void message_drop_frames(struct message *message);
+void message_shelf_clear(struct message_shelf *shelf);
+
+/* An engine part for a stream's heads, and where it goes when it is done with. ERR_NO_MEMORY. NULL is allowed. */
+int message_take_part(struct message_shelf *shelf, struct engine *engine, const struct engine_stream *stream,
+                      struct part **out);
+void message_give_part(struct message_shelf *shelf, struct part *part);
 
 /* Floats that a part's outputs and lse take. */
 size_t message_part_outputs(const struct message_part *part);

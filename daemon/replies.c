@@ -8,7 +8,7 @@ size_t replies_keep(struct replies *replies, uint64_t first, uint64_t n, struct 
 {
     struct reply *reply = malloc(sizeof *reply);
     bool share = n_out + n_lse == buffer->n;
-    struct buffer *held = !reply ? NULL : share ? buffer_share(buffer) : buffer_create(n_out + n_lse);
+    struct buffer *held = !reply ? NULL : share ? buffer_share(buffer) : buffer_create(buffer->shelf, n_out + n_lse);
     if (!held) {
         free(reply);
         return 0;

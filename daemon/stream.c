@@ -45,7 +45,6 @@ void streams_finish(struct streams *streams, struct engine *engine, struct count
 
 static void stream_free(struct stream *stream)
 {
-    part_destroy(stream->spare);
     free(stream->replies);
     free(stream->sequence);
     free(stream);

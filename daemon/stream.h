@@ -19,7 +19,6 @@ struct stream {
     struct replies *replies;           /* (n_layers) */
     size_t kept_bytes;                 /* of all its kept replies */
     uint64_t *sequence;                /* (n_layers): of its output topics */
-    struct part *spare;                /* one engine part to reuse */
     bool failed_counted;
     bool closing;              /* close was asked for; happens when the last part has left */
     struct connection *closer; /* who asked, held; its request's id */

@@ -262,8 +262,14 @@ int part_create(struct part **out, struct engine *engine, const struct engine_st
         free(part);
         return ERR_NO_MEMORY;
     }
+    part->n_tasks = stream->shape.kv_heads;
     *out = part;
     return 0;
+}
+
+bool part_fits(const struct part *part, const struct engine_stream *stream)
+{
+    return part->n_tasks >= stream->shape.kv_heads;
 }
 
 void part_destroy(struct part *part)

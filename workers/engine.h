@@ -44,7 +44,8 @@ struct part {
     uint64_t submit_ns, end_ns;                /* monotonic: submitted, last head ended */
     atomic_uint_fast64_t append_ns, attend_ns; /* summed over heads */
     atomic_uint heads_left;
-    struct head_task *task; /* (Hkv) */
+    struct head_task *task; /* (n_tasks), of which a stream takes Hkv */
+    size_t n_tasks;
 };
 
 typedef void engine_done(void *context, struct part *part);
@@ -93,6 +94,7 @@ int engine_check_part(struct part *part, struct fault *fault);
 
 /* Memory for parts, with room for a stream's heads. */
 int part_create(struct part **out, struct engine *engine, const struct engine_stream *stream);
+bool part_fits(const struct part *part, const struct engine_stream *stream); /* it may serve this stream too */
 void part_destroy(struct part *part);
 
 /* For the pools: one more head of the part is done; the last one reports the part. */

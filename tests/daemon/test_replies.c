@@ -2,13 +2,14 @@
 #include "tests/test.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* Buffers whose floats tell their place: token t's outputs are 100 t, 100 t + 1, its lse is -t. */
 enum { WIDTH = 2, LSE = 1 };
 
 static struct buffer *fill(uint64_t first, size_t n, bool lse, size_t before, size_t behind)
 {
-    struct buffer *buffer = buffer_create(before + n * (WIDTH + (lse ? LSE : 0)) + behind);
+    struct buffer *buffer = buffer_create(NULL, before + n * (WIDTH + (lse ? LSE : 0)) + behind);
     float *to = buffer->data + before;
     for (size_t i = 0; i < n; i++)
         for (size_t c = 0; c < WIDTH; c++)
@@ -129,6 +130,32 @@ static void frames_over_a_buffer_hold_it_until_they_are_sent(void)
     buffer_release(NULL);
 }
 
+/* The next buffer of a size is the last one that was let go, and one of another size is not. A shelf is gone with what came from it. */
+static void a_shelf_gives_back_what_fits(void)
+{
+    struct buffer_shelf *shelf = buffer_shelf_create();
+    CU_ASSERT_PTR_NOT_NULL_FATAL(shelf);
+    struct buffer *first = buffer_create(shelf, 100), *second = buffer_create(shelf, 100);
+    memset(first->data, 0, 100 * sizeof(float));
+    memset(second->data, 0, 100 * sizeof(float));
+    buffer_share(second);
+    buffer_release(first);
+    buffer_release(second);
+    struct buffer *third = buffer_create(shelf, 100), *wide = buffer_create(shelf, 20000);
+    CU_ASSERT_PTR_EQUAL(third, first);
+    CU_ASSERT(third != second && atomic_load(&third->refs) == 1 && third->n == 100 && wide->n == 20000);
+    memset(wide->data, 0, 20000 * sizeof(float));
+    buffer_release(wide);
+    buffer_release(third);
+    third = buffer_create(shelf, 101);
+    CU_ASSERT_EQUAL(third->n, 101);
+    memset(third->data, 0, 101 * sizeof(float));
+    buffer_release(third);
+    buffer_shelf_leave(shelf);
+    buffer_release(second);
+    buffer_shelf_leave(NULL);
+}
+
 TEST_SUITE("daemon/replies", TEST(any_range_of_kept_tokens_is_copied), TEST(holes_and_lacking_lse_are_noticed),
            TEST(confirming_drops_what_lies_wholly_before), TEST(a_whole_buffer_is_referred_to_a_part_of_one_is_copied),
-           TEST(frames_over_a_buffer_hold_it_until_they_are_sent))
+           TEST(frames_over_a_buffer_hold_it_until_they_are_sent), TEST(a_shelf_gives_back_what_fits))
