@@ -20,7 +20,7 @@ struct kernels {
     const char *isa; /* "scalar", "avx2", "avx512", "neon" */
 
     /* Quantised rows (kernels/quant.h) may meet queries rounded to 16 bits of their largest coordinate, and weights rounded to 16
-     * bits of the largest of 16 rows: a hundredth or less of what storing the rows has cost. A query's bits do not depend on the
+     * bits of the largest of 32 rows: a hundredth or less of what storing the rows has cost. A query's bits do not depend on the
      * other queries, nor on how rows are cut into calls at multiples of PANEL. */
 
     /* s[i*lds + j] = <q_i, k_(row+j)>, i < n_q, j < n rounded up to PANEL (the padding lanes are finite or garbage scores of

@@ -80,16 +80,9 @@ INLINE vi v_lookup(const int8_t table[16], vi index)
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)table)), index);
 }
 
-/* A block's levels, byte c column c's. */
+/* A block's levels, of codes of 2 or 3 bits, byte c column c's. */
 INLINE vi v_block(enum storage_id id, const uint8_t *codes)
 {
-    if (quant_bits(id) == 8)
-        return v_load_bits(codes);
-    if (quant_bits(id) == 4) {
-        vi x = _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)codes));
-        x = _mm256_srlv_epi32(x, _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4));
-        return v_lookup(quant_levels(id), _mm256_and_si256(x, _mm256_set1_epi8(15)));
-    }
     int64_t low;
     memcpy(&low, codes, sizeof low);
     vi x = _mm256_srlv_epi64(_mm256_set1_epi64x(low), _mm256_setr_epi64x(0, 2, 4, 6));

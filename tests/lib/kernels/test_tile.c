@@ -1,6 +1,6 @@
 /* score and accumulate against plain sums in double. Bounds: a chain of n products rounds at most n + 1 times, each time by at
  * most 2^-24 of the sum of magnitudes so far. Quantised rows may meet a query rounded to 16 bits of its largest coordinate, and
- * weights rounded to 16 bits of the largest of 16 rows (avx2_values.h: 2^-12; levels of rows differ by a factor of 2). Rows
+ * weights rounded to 16 bits of the largest of 32 rows (avx2_values.h: 2^-11; levels of rows differ by a factor of 2). Rows
  * and queries may be rotated, which rounds 10 times more and spreads a coordinate's error over the row: there, norms bound what
  * magnitudes bound otherwise. */
 #include "isas.h"
@@ -132,7 +132,7 @@ static void check_accumulate(const struct kernels *k, enum storage_id id, size_t
                 sum += product;
                 bound += is_quantised(id) ? fabs((double)p[i * ldp + j]) * norms[j] : fabs(product);
             }
-            bound *= is_quantised(id) ? (double)(n + 20) * 0x1p-24 + 0x1p-11 : (double)(n + 2) * 0x1p-24;
+            bound *= is_quantised(id) ? (double)(n + 20) * 0x1p-24 + 0x1p-10 : (double)(n + 2) * 0x1p-24;
             close &= fabs(acc[1 + i * lda + c] - sum) <= bound;
         }
         for (size_t c = e; c < lda; c++)
