@@ -10,25 +10,23 @@ void partial_clear(float *partial, size_t e)
     memset(partial + PARTIAL_SUM, 0, (PARTIAL_HEAD - PARTIAL_SUM + e) * sizeof *partial);
 }
 
-/* Puts the larger maximum in *max and gives the factors that rebase both sides on it; an empty side gets 0. */
-static void rebase(const struct kernels *kernels, float *max, float other, float factor[2])
+/* The exponents that rebase both sides on the larger maximum, which it puts in *max; -inf for an empty side. */
+static void rebase(float *max, float other, float x[2])
 {
-    float m = other > *max ? other : *max, x[2] = {*max - m, other - m};
-    if (m == -INFINITY) {
-        factor[0] = factor[1] = 0;
-        return;
-    }
-    kernels->exponential(x, 2, factor);
+    float m = other > *max ? other : *max;
+    x[0] = m > -INFINITY ? *max - m : -INFINITY;
+    x[1] = m > -INFINITY ? other - m : -INFINITY;
     *max = m;
 }
 
 void partial_merge(const struct kernels *kernels, float *into, const float *from, size_t e)
 {
-    float num[2], den[2];
-    rebase(kernels, &into[PARTIAL_MAX_NUM], from[PARTIAL_MAX_NUM], num);
-    rebase(kernels, &into[PARTIAL_MAX_DEN], from[PARTIAL_MAX_DEN], den);
-    into[PARTIAL_SUM] = into[PARTIAL_SUM] * den[0] + from[PARTIAL_SUM] * den[1];
-    kernels->combine(num[0], into + PARTIAL_HEAD, num[1], from + PARTIAL_HEAD, e);
+    float x[4], factor[4]; /* of the numerator's two sides, and of the denominator's */
+    rebase(&into[PARTIAL_MAX_NUM], from[PARTIAL_MAX_NUM], x);
+    rebase(&into[PARTIAL_MAX_DEN], from[PARTIAL_MAX_DEN], x + 2);
+    kernels->exponential(x, 4, factor);
+    into[PARTIAL_SUM] = into[PARTIAL_SUM] * factor[2] + from[PARTIAL_SUM] * factor[3];
+    kernels->combine(factor[0], into + PARTIAL_HEAD, factor[1], from + PARTIAL_HEAD, e);
 }
 
 void partial_add_logit(float *partial, float logit)
