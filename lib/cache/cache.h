@@ -60,6 +60,7 @@ struct cache_ops {
     const char *companion;  /* serves the kinds that this one does not, in a profile named after it; NULL: none needed */
     bool takes_budget;      /* budget_bytes, budget_fraction and sink_tokens apply */
     bool takes_recent;      /* recent_tokens applies */
+    bool takes_groups;      /* storages that pack rows in groups will do: rows are only ever appended */
     bool needs_queries;     /* q must come with append */
     bool product_rows;      /* tensor: its rows are products of both streams' rows, shown as one view */
     size_t control_bytes;   /* of its struct, which holds no rows and nothing that grows: under 512 */

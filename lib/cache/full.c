@@ -1,19 +1,35 @@
-/* Full: every row, in f32 or rounded to the storage; the reference of all other policies.
+/* Full: every row, in f32 or rounded to the storage; the reference of all other policies. The one that only ever appends, so it
+ * takes storages that pack rows in groups.
  *     softmax   one list of rows (k, v)                        n (d + e) numbers
  *     tensor    two lists, (k1, v1) and (k2, v2): four caches  2 n (d + e) numbers     (arXiv 2503.11108) */
+#include "cache/grouped.h"
 #include "cache/policies.h"
 #include "cache/policy.h"
-#include "cache/rowlist.h"
 
 #include <stdlib.h>
 
 enum { RUN_MAX = 4096 };
 
+struct full_params {
+    uint64_t residual_tokens;
+};
+
+static const struct key full_keys[] = {
+    {.name = "residual_tokens",
+     .type = KEY_COUNT,
+     .offset = offsetof(struct full_params, residual_tokens),
+     .min = 0,
+     .max = 1 << 20,
+     .unit = "tokens",
+     .initial = "128",
+     .help = "kivi2: the last tokens, which stay in f16, and up to 31 more until 32 are packed together"},
+};
+
 struct full {
     struct cache base;
     const struct kernels *kernels;
     struct row_format format;
-    struct row_list list[2];
+    struct grouped list[2];
     size_t n_streams;
 };
 
@@ -24,13 +40,19 @@ static struct row_format format_of(const struct policy *policy, const struct cac
     return (struct row_format){policy->key_storage, policy->value_storage, dims->d, dims->e, ROWS_PLAIN, 0};
 }
 
+static uint64_t residual_of(const struct policy *policy)
+{
+    const struct full_params *params = (const void *)policy->params;
+    return params->residual_tokens;
+}
+
 static void full_destroy(struct cache *cache)
 {
     struct full *c = (struct full *)cache;
     if (!c)
         return;
     for (size_t s = 0; s < 2; s++)
-        row_list_release(&c->list[s]);
+        grouped_release(&c->list[s]);
     free(c);
 }
 
@@ -46,7 +68,7 @@ static int full_create(struct cache **out, const struct cache_dims *dims, const 
     c->format = format_of(policy, dims);
     c->n_streams = attention_streams(dims->kind);
     for (size_t s = 0; s < 2; s++)
-        row_list_init(&c->list[s], &c->format, &c->base.account, dims->expected_tokens, SPAN_ALL);
+        grouped_init(&c->list[s], &c->format, &c->base.account, dims->expected_tokens, SPAN_ALL, residual_of(policy));
     *out = &c->base;
     return 0;
 }
@@ -54,12 +76,14 @@ static int full_create(struct cache **out, const struct cache_dims *dims, const 
 static size_t full_worst_bytes(const struct policy *policy, const struct cache_dims *dims, uint64_t n_tokens)
 {
     struct row_format format = format_of(policy, dims);
-    return attention_streams(dims->kind) * row_list_bytes(&format, dims->expected_tokens, n_tokens);
+    return attention_streams(dims->kind) * grouped_bytes(&format, dims->expected_tokens, residual_of(policy), n_tokens);
 }
 
 static size_t full_run_max(const struct cache *cache)
 {
-    return RUN_MAX;
+    const struct full *c = (const struct full *)cache;
+    size_t most = grouped_run_max(&c->list[0]);
+    return most < RUN_MAX ? most : RUN_MAX;
 }
 
 static bool full_takes_raw(const struct cache *cache, enum element element)
@@ -71,17 +95,17 @@ static int full_append(struct cache *cache, const struct token_run *run)
 {
     struct full *c = (struct full *)cache;
     for (size_t s = 0; s < c->n_streams; s++) {
-        int err = row_list_reserve(&c->list[s], run->n);
+        int err = grouped_reserve(&c->list[s], run->n);
         if (err) {
-            row_list_trim(&c->list[0]);
+            grouped_trim(&c->list[0]);
             return err;
         }
     }
     for (size_t s = 0; s < c->n_streams; s++)
         if (run->raw)
-            row_list_append_raw(&c->list[s], c->kernels, run->n, &run->raw[s]);
+            grouped_append_raw(&c->list[s], c->kernels, run->n, &run->raw[s]);
         else
-            row_list_append(&c->list[s], c->kernels, run->n, run->key[s], run->value[s]);
+            grouped_append(&c->list[s], c->kernels, run->n, run->key[s], run->value[s]);
     c->base.n_tokens += run->n;
     return 0;
 }
@@ -90,7 +114,7 @@ static size_t full_view(struct cache *cache, uint64_t first_query, const float *
 {
     struct full *c = (struct full *)cache;
     for (size_t s = 0; s < c->n_streams; s++)
-        out[s] = row_list_view(&c->list[s]);
+        out[s] = grouped_view(&c->list[s]);
     return c->n_streams;
 }
 
@@ -99,12 +123,12 @@ static bool full_check_state(const struct cache *cache, const char **reason)
     const struct full *c = (const struct full *)cache;
     size_t allocated = 0;
     for (size_t s = 0; s < 2; s++) {
-        if (!row_list_check(&c->list[s], reason))
+        if (!grouped_check(&c->list[s], reason))
             return false;
         *reason = "rows and tokens differ in number";
         if (c->list[s].n_rows != (s < c->n_streams ? c->base.n_tokens : 0))
             return false;
-        allocated += row_list_allocated(&c->list[s]);
+        allocated += grouped_allocated(&c->list[s]);
     }
     *reason = "the account differs from the pages";
     return allocated == c->base.account.allocated;
@@ -114,7 +138,10 @@ const struct cache_ops policy_full = {
     .name = "full",
     .help = "keeps every row: the reference of all other policies",
     .kinds = 1u << ATTENTION_SOFTMAX | 1u << ATTENTION_TENSOR,
+    .takes_groups = true,
     .control_bytes = sizeof(struct full),
+    .keys = full_keys,
+    .n_keys = sizeof full_keys / sizeof *full_keys,
     .create = full_create,
     .destroy = full_destroy,
     .worst_bytes = full_worst_bytes,

@@ -4,8 +4,8 @@
 #include <string.h>
 
 /* In the order of storage_table, which a test compares. */
-static const char *const storage_names[] = {"f32",  "bf16", "f16",  "q8_0", "q4_0", "q4_0h",
-                                            "rot8", "rot4", "rot3", "rot2", NULL};
+static const char *const storage_names[] = {"f32",  "bf16", "f16",  "q8_0", "q4_0",  "q4_0h",
+                                            "rot8", "rot4", "rot3", "rot2", "kivi2", NULL};
 
 #define COMMON(field) .name = #field, .offset = offsetof(struct policy_settings, field)
 
@@ -87,6 +87,22 @@ static int set_level(struct policy *policy, struct policy_settings *common, cons
     return 0;
 }
 
+/* A storage that packs rows in groups needs a policy that only ever appends. */
+static int check_storages(const struct cache_ops *ops, const struct policy_settings *common, struct fault *fault)
+{
+    const int both[2] = {common->key_storage, common->value_storage};
+    for (size_t i = 0; i < 2; i++) {
+        const struct storage *s = &storage_table[both[i]];
+        if (s->group > 1 && !ops->takes_groups)
+            return fault_set(
+                fault, ERR_UNSUPPORTED,
+                "policy '%s' cannot store rows as %s, which packs %zu tokens together for good: this policy replaces "
+                "single rows, 'full' only appends",
+                ops->name, s->name, s->group);
+    }
+    return 0;
+}
+
 static void set_defaults(struct policy *policy, struct policy_settings *common, const struct cache_ops *ops)
 {
     *policy = (struct policy){.ops = ops};
@@ -149,6 +165,9 @@ int policy_resolve(struct policy *out, const struct profile *profile, const stru
         err = set_level(out, &common, choice->override, choice->n_overrides, true, &culprit, &why);
     if (err)
         return fault_set(fault, err, "profile '%s': %s: %.200s", profile->name, culprit->key, why.text);
+    err = check_storages(ops, &common, &why);
+    if (err)
+        return fault_set(fault, err, "profile '%s': %.200s", profile->name, why.text);
     take_settings(out, &common);
     if (out->budget_fraction > 0 && dims->expected_tokens == 0)
         return fault_set(fault, ERR_INVALID, "profile '%s': budget_fraction needs the stream's expected_tokens", profile->name);
@@ -182,7 +201,8 @@ int policy_check_rule(const struct rule *rule, struct setting const **culprit, s
     struct policy policy;
     struct policy_settings common;
     set_defaults(&policy, &common, ops);
-    return set_level(&policy, &common, rule->setting, rule->n_settings, false, culprit, fault);
+    int err = set_level(&policy, &common, rule->setting, rule->n_settings, false, culprit, fault);
+    return err ? err : check_storages(ops, &common, fault);
 }
 
 uint64_t policy_budget(const struct policy *policy, const struct cache_dims *dims)
@@ -244,8 +264,9 @@ void policy_describe(const struct policy *policy, char *text, size_t size)
     bool any = false;
     if (size == 0)
         return;
+    bool all = !ops->takes_groups || policy->key_storage->group > 1 || policy->value_storage->group > 1;
     write_text(&w, ops->name);
-    for (size_t i = 0; i < ops->n_keys; i++)
+    for (size_t i = 0; all && i < ops->n_keys; i++) /* those of groups only where there are some */
         write_key(&w, &ops->keys[i], policy->params, &any);
     for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
         const struct key *key = common_key(ops, shown[i].name);

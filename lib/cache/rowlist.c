@@ -98,11 +98,11 @@ static int directory_grow(struct row_list *list, uint64_t pages, struct page **o
 int row_list_reserve(struct row_list *list, uint64_t n)
 {
     uint64_t n_rows = list->n_rows + n, need = pages_for(n_rows), old = list->n_pages, made = old;
-    if (need == 0)
+    if (need + list->spare == 0)
         return 0;
     if (need > UINT32_MAX / 2)
         return ERR_NO_MEMORY;
-    uint64_t directory_pages = directory_for(need);
+    uint64_t directory_pages = directory_for(need + list->spare);
     struct page *grown = NULL;
     if (directory_pages <= list->directory_pages)
         directory_pages = list->directory_pages;
@@ -144,7 +144,7 @@ void row_list_trim(struct row_list *list)
     struct rows *blocks = blocks_of(&list->directory, list->directory_pages);
     while (list->n_pages > need)
         rows_release(&blocks[--list->n_pages]);
-    if (list->n_pages == 0)
+    if (list->n_pages == 0 && list->spare == 0)
         row_list_release(list);
 }
 
@@ -199,14 +199,30 @@ const struct rows *row_list_at(const struct row_list *list, uint64_t index, size
     return &const_blocks_of(list)[index / CHUNK];
 }
 
+static size_t list_bytes(const struct row_format *format, uint64_t expected_rows, uint64_t n_rows, uint32_t spare)
+{
+    uint64_t pages = pages_for(n_rows);
+    size_t bytes = page_rounded(directory_bytes(directory_for(pages + spare)));
+    if (pages > 0)
+        bytes += rows_bytes(format, rows_doubled(n_rows < CHUNK ? (size_t)n_rows : CHUNK, start_rows(expected_rows), CHUNK)) +
+                 (size_t)(pages - 1) * rows_bytes(format, CHUNK);
+    return bytes;
+}
+
 size_t row_list_bytes(const struct row_format *format, uint64_t expected_rows, uint64_t n_rows)
 {
-    if (n_rows == 0)
-        return 0;
-    uint64_t pages = pages_for(n_rows);
-    size_t first = rows_doubled(n_rows < CHUNK ? (size_t)n_rows : CHUNK, start_rows(expected_rows), CHUNK);
-    return page_rounded(directory_bytes(directory_for(pages))) + rows_bytes(format, first) +
-           (size_t)(pages - 1) * rows_bytes(format, CHUNK);
+    return n_rows ? list_bytes(format, expected_rows, n_rows, 0) : 0;
+}
+
+size_t row_list_bytes_spare(const struct row_format *format, uint64_t expected_rows, uint64_t n_rows)
+{
+    return list_bytes(format, expected_rows, n_rows, ROW_LIST_SPARE);
+}
+
+struct segment *row_list_spare(struct row_list *list)
+{
+    assert(list->spare > 0);
+    return segments_of(list) + list->n_pages;
 }
 
 size_t row_list_allocated(const struct row_list *list)

@@ -22,7 +22,10 @@ struct row_list {
     uint64_t n_rows, span; /* span: of every segment */
     uint32_t n_pages, directory_pages;
     uint32_t start; /* rows that the first page starts with */
+    uint32_t spare; /* segments that the directory has room for behind the pages': 0, or ROW_LIST_SPARE set after init */
 };
+
+enum { ROW_LIST_SPARE = 2 };
 
 /* An empty list; takes no memory. expected_rows (0: unknown) only makes the first page smaller. */
 void row_list_init(struct row_list *list, const struct row_format *format, struct page_account *account, uint64_t expected_rows,
@@ -45,6 +48,11 @@ const struct rows *row_list_at(const struct row_list *list, uint64_t index, size
 
 /* What a list counts on its account once it holds n rows: exact. */
 size_t row_list_bytes(const struct row_format *format, uint64_t expected_rows, uint64_t n_rows);
+/* The same with spare segments, whose directory is there from the first reserve on, though that be of no rows. */
+size_t row_list_bytes_spare(const struct row_format *format, uint64_t expected_rows, uint64_t n_rows);
+
+/* Spare segments, the owner's to fill: behind those of the pages, so that a view may show them too. */
+struct segment *row_list_spare(struct row_list *list);
 
 /* Sum of its pages' bytes, and whether its parts agree. */
 size_t row_list_allocated(const struct row_list *list);

@@ -16,7 +16,8 @@
  *     rot8   8.25  rotated, one scale per 128 coordinates           4.2e-5
  *     rot4   4.25  rotated, the row's norm, Lloyd-Max codebook      0.0095
  *     rot3   3.25                                                   0.0345
- *     rot2   2.25                                                   0.1175 */
+ *     rot2   2.25                                                   0.1175
+ *     kivi2  3     2 bits with zero and scale, keys per channel of 32 rows, values per block of 32 (kernels/kivi.h) */
 #ifndef ATTND_KERNELS_STORAGE_H
 #define ATTND_KERNELS_STORAGE_H
 
@@ -35,6 +36,8 @@ enum storage_id {
     STORAGE_ROT4,
     STORAGE_ROT3,
     STORAGE_ROT2,
+    N_ROW_STORAGE, /* those before take rows one by one */
+    STORAGE_KIVI2 = N_ROW_STORAGE,
     N_STORAGE
 };
 
@@ -44,6 +47,7 @@ struct storage {
     float max_magnitude;             /* rows of numbers up to this are stored finite */
     size_t (*key_bytes)(size_t d);   /* per row, a multiple of 4; a panel takes PANEL times as much */
     size_t (*value_bytes)(size_t e); /* per row */
+    size_t group;                    /* rows that are packed together, from a multiple of it on; 1: any */
 };
 
 extern const struct storage storage_table[N_STORAGE];

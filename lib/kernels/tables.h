@@ -29,6 +29,7 @@ SCALAR_QUANT(rot8)
 SCALAR_QUANT(rot4)
 SCALAR_QUANT(rot3)
 SCALAR_QUANT(rot2)
+SCALAR_QUANT(kivi2)
 #undef SCALAR_QUANT
 
 /* A slot's functions, one per storage or element type, by their names' ends; `quant` is what those of quantised rows begin with. */
@@ -37,7 +38,8 @@ SCALAR_QUANT(rot2)
     {                                                                                                                          \
         [STORAGE_F32] = slot##_f32, [STORAGE_BF16] = slot##_bf16, [STORAGE_F16] = slot##_f16, [STORAGE_Q8_0] = quant##_q8_0,   \
         [STORAGE_Q4_0] = quant##_q4_0, [STORAGE_Q4_0H] = quant##_q4_0h, [STORAGE_ROT8] = quant##_rot8,                         \
-        [STORAGE_ROT4] = quant##_rot4, [STORAGE_ROT3] = quant##_rot3, [STORAGE_ROT2] = quant##_rot2                            \
+        [STORAGE_ROT4] = quant##_rot4, [STORAGE_ROT3] = quant##_rot3, [STORAGE_ROT2] = quant##_rot2,                           \
+        [STORAGE_KIVI2] = quant##_kivi2                                                                                        \
     }
 #define PER_ELEMENT(slot)                                                                                                      \
     {                                                                                                                          \

@@ -48,6 +48,13 @@ INLINE vi v_load_bytes(const void *p)
     return _mm256_cvtepi8_epi32(_mm_loadl_epi64(p));
 }
 
+/* Lane l: bits 2 (first + l) and the next of a word; first: 0, or W where that is not too far. */
+INLINE vi v_pairs_of_bits(uint32_t word, size_t first)
+{
+    vi shift = _mm256_add_epi32(_mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14), v_set1_bits((int32_t)(2 * first)));
+    return _mm256_and_si256(_mm256_srlv_epi32(v_set1_bits((int32_t)word), shift), v_set1_bits(3));
+}
+
 /* Lanes as pairs of signed 16-bit integers: a0 b0 + a1 b1. */
 INLINE vi v_multiply_pairs(vi a, vi b)
 {

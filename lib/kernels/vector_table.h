@@ -63,6 +63,7 @@ SLOTS_OF_ELEMENT(ELEMENT_F16, f16)
 #define QUANT_SLOT(slot) scalar_##slot
 #else
 #define QUANT_SLOT(slot) slot
+#include "kernels/vector_kivi.h"
 #include "kernels/vector_quant_rows.h"
 SLOTS_OF_QUANT(STORAGE_Q8_0, q8_0)
 SLOTS_OF_QUANT(STORAGE_Q4_0, q4_0)

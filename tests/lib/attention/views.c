@@ -76,8 +76,8 @@ struct segment_plan segment_plan_random(struct numbers *r, uint64_t first, size_
     struct segment_plan p = {.row = numbers_below(r, 40), .n = n, .first = first};
     uint64_t spans[] = {SPAN_ALL, SPAN_ALL, 0, 1 + numbers_below(r, 60)};
     p.span = spans[numbers_below(r, 4)];
-    p.keys = (enum storage_id)numbers_below(r, N_STORAGE);
-    p.values = (enum storage_id)numbers_below(r, N_STORAGE);
+    p.keys = (enum storage_id)numbers_below(r, N_ROW_STORAGE);
+    p.values = (enum storage_id)numbers_below(r, N_ROW_STORAGE);
     p.weights = numbers_below(r, 4);
     p.no_values = numbers_below(r, 6) == 0;
     p.left_out = numbers_below(r, 3) == 0 ? 0.3f : 0;

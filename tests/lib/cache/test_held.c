@@ -50,7 +50,7 @@ static void rows_move_with_all_that_belongs_to_them(void)
     static const size_t dims[][2] = {{1, 1}, {3, 17}, {64, 64}, {7, 1}};
     static const size_t moves[][3] = {{0, 1, 60}, {3, 5, 40}, {0, 16, 32}, {7, 40, 13}, {5, 5, 9}, {9, 30, 0}, {15, 17, 47}};
     const struct kernels *k = kernels_best();
-    for (int s = 0; s < N_STORAGE; s++)
+    for (int s = 0; s < N_ROW_STORAGE; s++)
         for (size_t i = 0; i < sizeof dims / sizeof *dims; i++)
             for (int w = ROWS_PLAIN; w <= ROWS_SPLIT; w++)
                 for (size_t m = 0; m < sizeof moves / sizeof *moves; m++) {

@@ -55,7 +55,7 @@ static void rows_come_back_as_the_storage_rounds_them(void)
     size_t n_kernels = kernels_runnable(kernels);
     static const size_t dims[][2] = {{1, 1}, {3, 17}, {17, 3}, {64, 64}, {0, 5}, {5, 0}, {1024, 1024}};
     for (size_t k = 0; k < n_kernels; k++)
-        for (int s = 0; s < N_STORAGE; s++)
+        for (int s = 0; s < N_ROW_STORAGE; s++)
             for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
                 struct page_account account = {0};
                 struct row_format f = format((enum storage_id)s, dims[i][0], dims[i][1], ROWS_PLAIN, 0);
@@ -112,7 +112,7 @@ static void rows_take_their_weights_and_sides_along(void)
 static void fitting_is_the_largest_capacity(void)
 {
     static const size_t dims[][2] = {{1, 1}, {3, 17}, {64, 64}, {0, 5}, {5, 0}};
-    for (int s = 0; s < N_STORAGE; s++)
+    for (int s = 0; s < N_ROW_STORAGE; s++)
         for (size_t i = 0; i < sizeof dims / sizeof *dims; i++)
             for (size_t side = 0; side < 24; side += 12)
                 for (size_t bytes = 0; bytes < 30000; bytes += 997) {

@@ -42,7 +42,7 @@ static void every_table_finds_the_same_row_at_the_same_distance(void)
             float rows[150 * 67], x[67];
             numbers_fill(&r, rows, n * d, 1);
             numbers_fill(&r, x, d, 1);
-            for (enum storage_id id = 0; id < N_STORAGE; id++) {
+            for (enum storage_id id = 0; id < N_ROW_STORAGE; id++) {
                 struct block b = block_of(id, rows, n, d);
                 float expected, got;
                 size_t row = scalar->nearest[id](x, d, b.keys, n, &expected);

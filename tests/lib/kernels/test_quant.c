@@ -189,7 +189,7 @@ static void norms_are_kept(void)
 static void storing_what_was_read_back_changes_nothing(void)
 {
     struct numbers r = {5};
-    for (enum storage_id id = STORAGE_Q8_0; id < N_STORAGE; id++)
+    for (enum storage_id id = STORAGE_Q8_0; id < N_ROW_STORAGE; id++)
         for (size_t d = 1; d <= 200; d += d < 67 ? 1 : 19) {
             size_t bytes = storage_table[id].value_bytes(d);
             float x[200], back[200];
@@ -205,7 +205,7 @@ static void storing_what_was_read_back_changes_nothing(void)
 static void the_largest_magnitudes_are_stored_finite(void)
 {
     struct numbers r = {6};
-    for (enum storage_id id = STORAGE_Q8_0; id < N_STORAGE; id++)
+    for (enum storage_id id = STORAGE_Q8_0; id < N_ROW_STORAGE; id++)
         for (size_t round = 0; round < 40; round++) {
             size_t d = round < 2 ? 1024 : 1 + numbers_below(&r, 1024);
             float x[1024], back[1024];
@@ -224,7 +224,7 @@ static void the_largest_magnitudes_are_stored_finite(void)
 static void zeros_and_the_smallest_numbers_are_harmless(void)
 {
     static const float tiny[] = {0, 1e-45f, 1e-38f, 1e-12f};
-    for (enum storage_id id = STORAGE_Q8_0; id < N_STORAGE; id++)
+    for (enum storage_id id = STORAGE_Q8_0; id < N_ROW_STORAGE; id++)
         for (size_t i = 0; i < 4; i++) {
             float x[70], back[70];
             unsigned char block[256];

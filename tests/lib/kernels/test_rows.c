@@ -153,7 +153,7 @@ static void packed_rows_have_the_same_bytes_on_every_table_and_unpack_rounded(vo
     size_t n_isas = test_isas(isa);
     struct numbers r = {7};
     for (size_t i = 0; i < n_isas; i++)
-        for (enum storage_id id = 0; id < N_STORAGE; id++) {
+        for (enum storage_id id = 0; id < N_ROW_STORAGE; id++) {
             for (size_t size = 0; size <= 67; size++) {
                 check_pack(isa[0], isa[i], id, numbers_below(&r, 40), size, 1 + numbers_below(&r, 20), &r);
                 check_pack(isa[0], isa[i], id, numbers_below(&r, 40), numbers_below(&r, 20), size + 1, &r);

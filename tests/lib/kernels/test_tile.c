@@ -90,7 +90,7 @@ static void score_is_the_inner_product_for_every_size_storage_and_table(void)
     size_t n_isas = test_isas(isa);
     struct numbers r = {3};
     for (size_t i = 0; i < n_isas; i++)
-        for (enum storage_id id = 0; id < N_STORAGE; id++) {
+        for (enum storage_id id = 0; id < N_ROW_STORAGE; id++) {
             for (size_t size = 0; size <= 67; size++) {
                 check_score(isa[i], id, 1 + numbers_below(&r, 9), size, 1 + numbers_below(&r, 40), 1, &r);
                 check_score(isa[i], id, numbers_below(&r, 22), numbers_below(&r, 150), size + 1, 1, &r);
@@ -155,7 +155,7 @@ static void accumulate_is_the_weighted_sum_for_every_size_storage_and_table(void
     size_t n_isas = test_isas(isa);
     struct numbers r = {4};
     for (size_t i = 0; i < n_isas; i++)
-        for (enum storage_id id = 0; id < N_STORAGE; id++) {
+        for (enum storage_id id = 0; id < N_ROW_STORAGE; id++) {
             for (size_t size = 0; size <= 67; size++) {
                 check_accumulate(isa[i], id, 1 + numbers_below(&r, 9), size, 1 + numbers_below(&r, 90), &r);
                 check_accumulate(isa[i], id, numbers_below(&r, 22), numbers_below(&r, 60), size + 1, &r);
@@ -180,7 +180,7 @@ static void a_query_gets_the_same_bits_whichever_others_share_the_call(void)
     numbers_fill(&r, rows, N * E, 1);
     numbers_fill(&r, q, N_Q * D, 1);
     for (size_t i = 0; i < n_isas; i++)
-        for (enum storage_id id = 0; id < N_STORAGE; id++) {
+        for (enum storage_id id = 0; id < N_ROW_STORAGE; id++) {
             isa[i]->pack_keys[id](rows, N, D, keys, 0);
             isa[i]->pack_values[id](rows, N, E, values, 0);
             isa[i]->score[id](q, N_Q, D, keys, 0, N, s, N);

@@ -39,6 +39,11 @@ INLINE vi v_load_bytes(const void *p)
     LANES(vi, ((const int8_t *)p)[l]);
 }
 
+INLINE vi v_pairs_of_bits(uint32_t word, size_t first)
+{
+    LANES(vi, (int32_t)(word >> 2 * (first + l) & 3));
+}
+
 INLINE vi v_multiply_pairs(vi a, vi b)
 {
     LANES(vi, (int16_t)a.x[l] * (int16_t)b.x[l] + (int16_t)(a.x[l] >> 16) * (int16_t)(b.x[l] >> 16));

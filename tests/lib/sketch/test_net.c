@@ -177,7 +177,7 @@ static void keys_that_no_distance_holds_still_merge(void)
 
 static void equal_keys_share_a_cluster_in_every_storage(void)
 {
-    for (enum storage_id id = 0; id < N_STORAGE; id++) {
+    for (enum storage_id id = 0; id < N_ROW_STORAGE; id++) {
         struct fixture f;
         open_net(&f, id, 7, 100, 0, kernels_best());
         for (uint64_t x = 0; x < 200; x++) {

@@ -85,7 +85,7 @@ static void a_querys_probabilities_sum_to_one(void)
     enum { N = 300, D = 12, QUERIES = 11 };
     const struct kernels *k = kernels_best();
     float *keys = numbers(N * D, 1, 4), *q = numbers(QUERIES * D, 3, 5), total[N] = {0};
-    for (int id = 0; id < N_STORAGE; id++) {
+    for (int id = 0; id < N_ROW_STORAGE; id++) {
         void *block = block_of(k, (enum storage_id)id, keys, N, D);
         struct score_rows rows = {&storage_table[id], block, NULL, N};
         memset(total, 0, sizeof total);

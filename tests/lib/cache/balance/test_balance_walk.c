@@ -115,7 +115,7 @@ static void signs_are_those_of_the_plain_form(void)
     size_t n_kernels = kernels_runnable(kernels);
     for (size_t k = 0; k < n_kernels; k++)
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-            for (size_t s = 0; s < N_STORAGE; s++) {
+            for (size_t s = 0; s < N_ROW_STORAGE; s++) {
                 bool plus[ROWS], expected[ROWS];
                 size_t n = cases[i].n, n_plus = 0;
                 struct block *b = block_of((enum storage_id)s, cases[i].d, cases[i].e, kernels[k]);
