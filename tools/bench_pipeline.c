@@ -7,6 +7,7 @@
 #include "client/attnd_client.h"
 #include "tools/bench/bench.h"
 #include "tools/bench/child.h"
+#include "tools/bench/server.h"
 #include "tools/bench/subject.h"
 #include "tools/bench/summary.h"
 #include "tools/bench/team.h"
@@ -35,7 +36,6 @@ enum {
     MESSAGES = 250, /* a round; as many times as there are in flight, but not more than ten */
     MESSAGES_QUICK = 20,
     SAMPLES = ROUNDS * MESSAGES * 10,
-    ENDPOINT_BYTES = 256,
 };
 
 static const size_t in_flights[] = {1, IN_FLIGHT_MAX};
@@ -103,7 +103,7 @@ int bench_echo(int argc, char **argv)
     int code = command_parse(echo, "Answers every message with two frames, until a signal ends it.", &group, 1, argc, argv);
     if (code != COMMAND_GO_ON)
         return code;
-    char bound[ENDPOINT_BYTES];
+    char bound[SERVER_ENDPOINT_BYTES];
     size_t size = sizeof bound;
     void *context = zmq_ctx_new(), *socket = context ? zmq_socket(context, ZMQ_ROUTER) : NULL;
     bool ok = socket && zmq_bind(socket, o.endpoint) == 0 && zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, bound, &size) == 0;
@@ -145,7 +145,7 @@ struct echo_way {
 
 struct daemon_way {
     struct way way;
-    struct child child;
+    struct server server;
     struct attnd_client *client;
     struct attnd_stream stream;
     bool open;
@@ -216,25 +216,10 @@ static int run(struct way *way, size_t n, size_t in_flight, bool keep, struct fa
 
 /* ------------------------------------------------------------------ setting up */
 
-static void endpoint_of(const char *transport, const char *folder, const char *name, char *endpoint)
-{
-    if (strcmp(transport, "ipc") == 0)
-        snprintf(endpoint, ENDPOINT_BYTES, "ipc://%s/%s.sock", folder, name);
-    else
-        snprintf(endpoint, ENDPOINT_BYTES, "tcp://127.0.0.1:*");
-}
-
-/* Where the program that said this listens: the last word. */
-static const char *endpoint_said(const char *line)
-{
-    const char *space = strrchr(line, ' ');
-    return space ? space + 1 : line;
-}
-
 static int start_echo(struct echo_way *e, const char *transport, const char *folder, struct fault *fault)
 {
-    char endpoint[ENDPOINT_BYTES], head[24], body[24], line[ENDPOINT_BYTES];
-    endpoint_of(transport, folder, "echo", endpoint);
+    char endpoint[SERVER_ENDPOINT_BYTES], head[24], body[24], line[SERVER_ENDPOINT_BYTES];
+    server_endpoint(transport, folder, "echo", endpoint);
     snprintf(head, sizeof head, "%zu", wire_encoded_bytes(1));
     snprintf(body, sizeof body, "%zu", TENSOR * sizeof(float));
     const char *argv[] = {"attn", "bench", "echo", "--endpoint", endpoint, "--head-bytes", head, "--body-bytes", body, NULL};
@@ -244,8 +229,8 @@ static int start_echo(struct echo_way *e, const char *transport, const char *fol
     e->context = zmq_ctx_new();
     e->socket = e->context ? zmq_socket(e->context, ZMQ_DEALER) : NULL;
     if (!e->socket || zmq_setsockopt(e->socket, ZMQ_LINGER, &linger, sizeof linger) ||
-        zmq_connect(e->socket, endpoint_said(line)))
-        return fault_set(fault, ERR_IO, "%s: %s", endpoint_said(line), zmq_strerror(errno));
+        zmq_connect(e->socket, server_said(line)))
+        return fault_set(fault, ERR_IO, "%s: %s", server_said(line), zmq_strerror(errno));
     return 0;
 }
 
@@ -256,24 +241,6 @@ static void stop_echo(struct echo_way *e)
     if (e->context)
         zmq_ctx_term(e->context);
     child_stop(&e->child);
-}
-
-static int write_config(const char *path, const char *endpoint, const char *folder, struct fault *fault)
-{
-    FILE *file = fopen(path, "w");
-    bool ok = file && fprintf(file,
-                              "ingest: {endpoints: [\"%s\"]}\n"
-                              "outputs: {endpoints: [\"ipc://%s/outputs.sock\"]}\n"
-                              "telemetry: {endpoints: [\"ipc://%s/telemetry.sock\"]}\n"
-                              "log_level: error\n"
-                              "profiles:\n"
-                              "  - name: bench\n"
-                              "    rules:\n"
-                              "      - {attention: softmax, policy: window, storage: f32, window_tokens: %d, sink_tokens: 0}\n",
-                              endpoint, folder, folder, HELD) > 0;
-    if (file && fclose(file))
-        ok = false;
-    return ok ? 0 : fault_set(fault, ERR_IO, "%s: %s", path, strerror(errno));
 }
 
 static int open_stream(struct daemon_way *d, struct fault *fault)
@@ -305,16 +272,9 @@ static int open_stream(struct daemon_way *d, struct fault *fault)
 
 static int start_daemon(struct daemon_way *d, const char *transport, const char *folder, struct fault *fault)
 {
-    char endpoint[ENDPOINT_BYTES], config[ENDPOINT_BYTES], line[ENDPOINT_BYTES];
-    endpoint_of(transport, folder, "ingest", endpoint);
-    snprintf(config, sizeof config, "%s/attnd.yaml", folder);
-    int err = write_config(config, endpoint, folder, fault);
-    const char *argv[] = {"attnd", "--config", config, NULL};
+    int err = server_start(&d->server, transport, folder, HELD, fault);
     if (!err)
-        err = child_start(&d->child, "attnd", argv, line, sizeof line, fault);
-    unlink(config);
-    if (!err)
-        err = attnd_connect(&d->client, endpoint_said(line), NULL, fault);
+        err = attnd_connect(&d->client, d->server.ingest, NULL, fault);
     if (!err)
         err = open_stream(d, fault);
     return err ? err : run(&d->way, HELD, 1, false, fault);
@@ -326,7 +286,7 @@ static void stop_daemon(struct daemon_way *d)
     if (d->open)
         attnd_close(d->client, &d->stream, NULL, &ignored);
     attnd_disconnect(d->client);
-    child_stop(&d->child);
+    server_stop(&d->server);
 }
 
 /* ------------------------------------------------------------------ measuring */

@@ -189,11 +189,10 @@ static void only_runs_one_kernel_on_the_instruction_set_asked_for(void)
 
 static void what_it_does_not_have_is_wrong_usage(void)
 {
-    static const char *const wrong[] = {"kernels --only nothing",      "kernels --isa abacus",
-                                        "kernels --threads 0",         "policies --only full",
-                                        "policies --stream pigeons",   "policies --tokens 10",
-                                        "pipeline --transport pigeon", "pipeline --transport inproc",
-                                        "kernels --compare one",       "nothing"};
+    static const char *const wrong[] = {"kernels --only nothing",      "kernels --isa abacus",        "kernels --threads 0",
+                                        "policies --only full",        "policies --stream pigeons",   "policies --tokens 10",
+                                        "pipeline --transport pigeon", "pipeline --transport inproc", "kernels --compare one",
+                                        "crowd --only nothing",        "crowd --streams 0",           "nothing"};
     struct lines lines;
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         bench(&lines, wrong[i]);
@@ -393,9 +392,32 @@ static void the_pipeline_is_measured_beside_an_echo_of_as_many_bytes(void)
     drop(&lines);
 }
 
+static void a_crowd_is_measured_in_one_message_and_in_bad_company(void)
+{
+    struct lines lines;
+    if (!is_beside("attnd")) {
+        printf(" (attnd is not built: passed over) ");
+        return;
+    }
+    bench(&lines, "crowd --seconds 0.05 --streams 3 --heads 2 --dim 8 --json");
+    CU_ASSERT_EQUAL(lines.code, COMMAND_DONE);
+    CU_ASSERT_EQUAL_FATAL(lines.n, 6); /* steps, and company: none, three kinds, all of them */
+    CU_ASSERT_STRING_EQUAL(text(lines.line[0], "measures"), "steps");
+    CU_ASSERT(number(lines.line[0], "one_message_tokens_per_s") > 0 && number(lines.line[0], "messages_tokens_per_s") > 0);
+    for (size_t i = 1; i < lines.n; i++) {
+        CU_ASSERT_STRING_EQUAL(text(lines.line[i], "measures"), "company");
+        CU_ASSERT(number(lines.line[i], "seconds_p50") > 0);
+        CU_ASSERT(number(lines.line[i], "seconds_p99") >= number(lines.line[i], "seconds_p50"));
+        ASSERT_NEAR(number(lines.line[i], "ratio_p99") * number(lines.line[1], "seconds_p99"),
+                    number(lines.line[i], "seconds_p99"), 1e-9);
+    }
+    drop(&lines);
+}
+
 TEST_SUITE("tools/bench", TEST(every_kernel_has_lines_whose_numbers_fit_together),
            TEST(only_runs_one_kernel_on_the_instruction_set_asked_for), TEST(what_it_does_not_have_is_wrong_usage),
            TEST(two_files_are_compared_case_by_case), TEST(files_that_cannot_be_compared_are_named),
            TEST(results_are_drawn_or_it_says_what_is_missing), TEST(every_policy_with_a_budget_has_a_line_and_keeps_to_it),
            TEST(clusters_make_subgen_good_and_without_them_it_samples_and_says_so),
-           TEST(the_pipeline_is_measured_beside_an_echo_of_as_many_bytes))
+           TEST(the_pipeline_is_measured_beside_an_echo_of_as_many_bytes),
+           TEST(a_crowd_is_measured_in_one_message_and_in_bad_company))
