@@ -75,7 +75,8 @@ static void tile(const struct compose *s, struct work *w, size_t rows, size_t at
         for (size_t c = 0; at > 0 && f < 1 && c < s->c.e; c++)
             w->n[i * s->c.e + c] *= f;
     }
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, e, k, 1, w->s, lds, s->value + at * s->c.e, e, at > 0 ? 1 : 0, w->n, e);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, e, k, 1, w->s, lds, s->value + at * s->c.e, e, at > 0 ? 1 : 0,
+                w->n, e);
 }
 
 /* sum_i e^(max_i - largest) v_i * N_i, and the same of the sums. */
