@@ -28,7 +28,7 @@
 
 static const char who[] = "attn bench crowd";
 
-enum { STREAMS_MAX = 256, SAMPLES_MAX = 1 << 20, GARBAGE_BYTES = 600, ROUNDS = 10 };
+enum { STREAMS_MAX = 256, SAMPLES_MAX = 1 << 20, GARBAGE_BYTES = 600, ROUNDS = 10, N_COMPANIES = 5, SLICES = 5 };
 
 struct options {
     uint64_t streams, heads, dim, held, rate;
@@ -139,7 +139,8 @@ static int measure_steps(struct crowd *c, struct fault *fault)
         err = rate_of(c, step_together, c->o->seconds / ROUNDS, &together[r], fault);
         if (!err)
             err = rate_of(c, step_apart, c->o->seconds / ROUNDS, &apart[r], fault);
-        ratio[r] = together[r] / apart[r];
+        if (!err)
+            ratio[r] = together[r] / apart[r];
     }
     if (err)
         return err;
@@ -294,7 +295,7 @@ static int round_trips(struct crowd *c, double *p50, double *p99, struct fault *
     double begin = clock_seconds(), now = begin;
     size_t n = 0;
     int err = 0;
-    while (now - begin < c->o->seconds && n < SAMPLES_MAX && !err) {
+    while (now - begin < c->o->seconds / SLICES && n < SAMPLES_MAX && !err) {
         double sent = now;
         err = command_interrupted() ? fault_set(fault, ERR_IO, "interrupted") : attnd_step(c->client, 0, c->part, 1, fault);
         now = clock_seconds();
@@ -306,32 +307,40 @@ static int round_trips(struct crowd *c, double *p50, double *p99, struct fault *
     return err;
 }
 
+static const struct {
+    const char *name;
+    unsigned company;
+} companies[N_COMPANIES] = {
+    {"nobody", 0}, {"deaf", DEAF}, {"silent", SILENT}, {"garbage", GARBAGE}, {"all", DEAF | SILENT | GARBAGE}};
+
+static int in_company(struct crowd *c, unsigned company, double *p50, double *p99, struct fault *fault)
+{
+    struct peers peers = {0};
+    int err = company ? peers_start(&peers, c, company, fault) : 0;
+    if (!err)
+        err = round_trips(c, p50, p99, fault);
+    peers_stop(&peers);
+    return err;
+}
+
+/* In turns, so that what disturbs the machine for a while disturbs one slice of each. */
 static int measure_company(struct crowd *c, struct fault *fault)
 {
-    static const struct {
-        const char *name;
-        unsigned company;
-    } cases[] = {{"nobody", 0}, {"deaf", DEAF}, {"silent", SILENT}, {"garbage", GARBAGE}, {"all", DEAF | SILENT | GARBAGE}};
-    double p50 = 0, p99 = 0, alone = 0;
+    double p50[N_COMPANIES][SLICES], p99[N_COMPANIES][SLICES], alone = 0;
     int err = 0;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases && !err; i++) {
-        struct peers peers = {0};
-        if (cases[i].company)
-            err = peers_start(&peers, c, cases[i].company, fault);
-        if (!err)
-            err = round_trips(c, &p50, &p99, fault);
-        peers_stop(&peers);
-        if (err)
-            break;
-        alone = i ? alone : p99;
+    for (size_t s = 0; s < SLICES && !err; s++)
+        for (size_t i = 0; i < N_COMPANIES && !err; i++)
+            err = in_company(c, companies[i].company, &p50[i][s], &p99[i][s], fault);
+    for (size_t i = 0; i < N_COMPANIES && !err; i++) {
+        double half = median(p50[i], SLICES), most = median(p99[i], SLICES);
+        alone = i ? alone : most;
         if (!c->o->json)
-            printf("beside %-8s p50 %8.1f us   p99 %8.1f us   p99 to that alone %.2f\n", cases[i].name, p50 * 1e6, p99 * 1e6,
-                   p99 / alone);
-        else if (command_print_json(who, json_pack("{ss ss sI sf sf sf}", "measures", "company", "company", cases[i].name,
-                                                   "rate", (json_int_t)c->o->rate, "seconds_p50", p50, "seconds_p99", p99,
-                                                   "ratio_p99", p99 / alone)))
+            printf("beside %-8s p50 %8.1f us   p99 %8.1f us   p99 to that alone %.2f\n", companies[i].name, half * 1e6,
+                   most * 1e6, most / alone);
+        else if (command_print_json(who, json_pack("{ss ss sI sf sf sf}", "measures", "company", "company", companies[i].name,
+                                                   "rate", (json_int_t)c->o->rate, "seconds_p50", half, "seconds_p99", most,
+                                                   "ratio_p99", most / alone)))
             err = fault_set(fault, ERR_IO, "printing");
-        fflush(stdout);
     }
     return err;
 }
