@@ -17,8 +17,12 @@
 
 enum { GROUP = 32, GROUP_PAIRS = GROUP / 2, GROUP_VECTORS = GROUP / W };
 
-/* Groups that go together: what is waited for in one is worked on in another. */
-enum { GROUPS = 4 };
+/* Groups that go together, as what is waited for in one is worked on in another: about 8 KB, while as much is fetched. */
+enum { GROUPS_MAX = 4 };
+INLINE size_t groups_of(enum storage_id id)
+{
+    return quant_bits(id) == 8 ? GROUPS_MAX / 2 : GROUPS_MAX;
+}
 
 /* Queries are known by constants, so that compilers keep what is theirs in registers. */
 #define EACH_OF_4(X) X(0) X(1) X(2) X(3)
@@ -291,12 +295,12 @@ INLINE struct codes codes_of_tile(enum storage_id id, const char *values, size_t
     return (struct codes){whole ? values : buffer, first, step, row_bytes};
 }
 
-/* m queries and rows [lo, hi) from a group's row 0, at most GROUPS groups. p: of that row. */
+/* m queries and rows [lo, hi) from a group's row 0, at most groups_of(id) groups. p: of that row. */
 INLINE void accumulate_groups(enum storage_id id, size_t m, const float *p, size_t ldp, const char *values, size_t row_bytes,
                               size_t lo, size_t hi, const struct codes *codes, size_t e, float *sum, size_t lds)
 {
-    struct group_weights w[GROUPS];
-    struct group_scales s[GROUPS];
+    struct group_weights w[GROUPS_MAX];
+    struct group_scales s[GROUPS_MAX];
     size_t k = 0, n_groups = (hi + GROUP - 1) / GROUP;
     const char *ahead = values + hi * row_bytes; /* the next rows: fetched bit by bit meanwhile */
     size_t step = row_bytes * 2 / quant_blocks(e);
@@ -342,7 +346,7 @@ INLINE void accumulate_quant(enum storage_id id, const float *p, size_t ldp, con
     char buffer[ROOM];
     size_t row_bytes = quant_value_bytes(id, e), lds = quant_blocks(e) * QUANT_BLOCK;
     size_t rows = ROOM / (row_bytes > lds ? row_bytes : lds) / GROUP * GROUP;
-    rows = rows < GROUPS * GROUP ? rows : GROUPS * GROUP;
+    rows = rows < groups_of(id) * GROUP ? rows : groups_of(id) * GROUP;
     if (quant_rotates(id))
         rotate_factors(e, factor);
     rescale(f, n_q, e, acc, lda);

@@ -18,8 +18,10 @@ enum {
     PANEL_VECTORS = PANEL / W,        /* of rows */
     QUANT_ROOM = SHAPE_DIM_MAX + 16,  /* floats or integers of a row, whole vectors */
     EXACT_BLOCKS = 8,                 /* 256 coordinates: 256 * 127 * 32767 < 2^31 */
-    CODES_AHEAD = 4096,               /* bytes that panels are fetched before they are used */
 };
+
+/* Bytes that panels are fetched before they are used; past the last one, the values that follow in a page of rows are met with. */
+#define CODES_AHEAD(bits) ((bits) == 8 ? 8192 : 4096)
 
 /* m queries: pairs of whole numbers, for each unit of levels the even pair and the odd one, and what to multiply sums with. */
 struct quant_queries {
@@ -59,7 +61,7 @@ INLINE void levels_of_4(const int8_t *table, const char *codes, char *levels)
     vi mask = v_set1_bits(0x0f0f0f0f);
     for (size_t l = 0; l < (size_t)4 * PANEL * 4; l += W * 4) { /* 4 units of codes: coordinates 0..15 low, 16..31 high */
         vi x = v_load_bits(codes + l);
-        v_prefetch(codes + l + CODES_AHEAD);
+        v_prefetch(codes + l + CODES_AHEAD(4));
         v_store_bits(levels + l, v_lookup(table, v_and(x, mask)));
         v_store_bits(levels + l + (size_t)4 * PANEL * 4, v_lookup(table, v_and(v_shift_down(x, 4), mask)));
     }
@@ -74,7 +76,7 @@ INLINE void levels_of_2(bool third, const int8_t *table, const char *codes, char
         if (third)
             x2 = v_load_bits(codes + (size_t)2 * PANEL * 4 + l);
         for (size_t line = 0; line < (third ? 3 : 2) * PANEL * 4; line += PANEL * 4)
-            v_prefetch(codes + line + CODES_AHEAD);
+            v_prefetch(codes + line + CODES_AHEAD(third ? 3 : 2));
 #define LEVELS(unit, code, bit)                                                                                                \
     v_store_bits(levels + (size_t)(unit)*PANEL * 4 + l,                                                                        \
                  v_lookup(table, third ? v_or(v_and(code, two), v_and(bit, four)) : v_and(code, two)))
@@ -156,7 +158,7 @@ INLINE void score_quant_panel(enum storage_id id, size_t m, const struct quant_q
             EACH_OF_8(CLEAR)
             for (; at < until * UNITS_OF_BLOCK; at++) {
                 if (quant_bits(id) == 8)
-                    v_prefetch(levels + at * PANEL * 4 + CODES_AHEAD);
+                    v_prefetch(levels + at * PANEL * 4 + CODES_AHEAD(8));
                 LOAD(0)
                 LOAD(1)
                 EACH_OF_8(MULTIPLY_EVEN)
