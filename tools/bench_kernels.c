@@ -1,7 +1,7 @@
 /* attn bench kernels: attention and appending beside the machine's limits of the same run.
  *
  * The limit of a case is the larger of (bytes that must be read once / read bandwidth) and (multiply-adds as two operations /
- * peak of the type computed in); fraction_of_limit is that time over the measured one. Rounds interleave the loops that find the
+ * peak of the type computed in, for keys and values apart); fraction_of_limit is that time over the measured one. Rounds interleave the loops that find the
  * limits with what they limit, and every number is the median of its rounds: shared machines are never at rest. */
 #include "tools/bench/bench.h"
 #include "tools/bench/compare.h"
@@ -138,19 +138,49 @@ struct rounds {
     size_t n;
 };
 
-static int one_round(struct subject *subject, struct limits *limits, size_t n_times, struct rounds *r, struct fault *fault)
+/* What keys and values are multiplied in. */
+struct types {
+    enum limits_type keys, values;
+    double keys_share; /* of the multiply-adds */
+};
+
+static struct types types_of(const struct bench_case *c, const struct kernels *kernels)
+{
+    bool keys = kernels->whole_keys && c->key_storage >= STORAGE_Q8_0,
+         values = kernels->whole_values && c->value_storage >= STORAGE_Q8_0;
+    return (struct types){keys ? LIMITS_INT16 : LIMITS_F32, values ? LIMITS_INT16 : LIMITS_F32,
+                          (double)c->d / (double)(c->d + c->e)};
+}
+
+static const char *types_name(const struct types *t)
+{
+    static const char *const name[N_LIMITS_TYPE][N_LIMITS_TYPE] = {{"f32", "f32+int16"}, {"int16+f32", "int16"}};
+    return name[t->keys][t->values];
+}
+
+/* Operations per second, the one and the other after each other. */
+static double peak_of(struct limits *limits, const struct types *t)
+{
+    double keys = limits_flops_per_second(limits, t->keys);
+    double values = t->values == t->keys ? keys : limits_flops_per_second(limits, t->values);
+    return 1 / (t->keys_share / keys + (1 - t->keys_share) / values);
+}
+
+static int one_round(struct subject *subject, struct limits *limits, const struct types *types, size_t n_times,
+                     struct rounds *r, struct fault *fault)
 {
     r->beside[r->n] = 0;
     r->read[r->n] = limits_read_seconds(limits, n_times);
     int err = subject->ops->run(subject, n_times, &r->pass[r->n], fault);
     if (!err && subject->ops->beside)
         err = subject->ops->beside(subject, n_times, &r->beside[r->n], fault);
-    r->flops[r->n] = limits_flops_per_second(limits);
+    r->flops[r->n] = peak_of(limits, types);
     r->n += !err;
     return err;
 }
 
-static int measure(struct subject *subject, struct limits *limits, bool quick, struct result *out, struct fault *fault)
+static int measure(struct subject *subject, struct limits *limits, const struct types *types, bool quick, struct result *out,
+                   struct fault *fault)
 {
     struct rounds r = {.n = 0};
     double warm = 0;
@@ -163,7 +193,7 @@ static int measure(struct subject *subject, struct limits *limits, bool quick, s
         n_rounds = rounds < ROUNDS_MIN ? ROUNDS_MIN : rounds > ROUNDS_MAX ? ROUNDS_MAX : (size_t)rounds;
     }
     while (!err && r.n < n_rounds)
-        err = one_round(subject, limits, n_times, &r, fault);
+        err = one_round(subject, limits, types, n_times, &r, fault);
     if (!err)
         *out = (struct result){median(r.pass, r.n), median(r.read, r.n), median(r.flops, r.n), median(r.beside, r.n)};
     return err;
@@ -176,6 +206,7 @@ struct line {
     const char *core;   /* OpenBLAS's kernels; NULL: attnd's own */
     const char *beside; /* what was measured beside; NULL: nothing */
     size_t threads;
+    struct types types;
     double bytes, flops, fraction;
     struct result r;
 };
@@ -202,9 +233,10 @@ static int run_case(subject_create *create, const struct kernels *kernels, bool 
     line->bytes = subject->bytes;
     line->flops = subject->flops;
     line->beside = subject->ops->beside_name;
+    line->types = types_of(&line->c, kernels);
     err = limits_create(&limits, kernels, line->threads, (size_t)subject->bytes, fault);
     if (!err)
-        err = measure(subject, limits, quick, &line->r, fault);
+        err = measure(subject, limits, &line->types, quick, &line->r, fault);
     limits_destroy(limits);
     subject->ops->destroy(subject);
     return err;
@@ -225,7 +257,8 @@ static int add_details(json_t *object, const struct line *l)
     const struct bench_case *c = &l->c;
     char key[64];
     int err = json_object_set_new(object, "policy", json_string(c->policy)) |
-              json_object_set_new(object, "implementation", json_string(l->core ? "openblas" : "attnd"));
+              json_object_set_new(object, "implementation", json_string(l->core ? "openblas" : "attnd")) |
+              json_object_set_new(object, "compute", json_string(types_name(&l->types)));
     if (l->core)
         err |= json_object_set_new(object, "openblas_core", json_string(l->core));
     if (c->window[0])

@@ -15,6 +15,7 @@
 #include "kernels/tables.h"
 #define VECTOR_TABLE kernels_avx2
 #define VECTOR_ISA "avx2"
+#define VECTOR_WHOLE_VALUES
 #include "kernels/vector_table.h"
 
 #else

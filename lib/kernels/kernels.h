@@ -23,6 +23,9 @@ struct kernels {
      * bits of the largest of 32 rows: a hundredth or less of what storing the rows has cost. A query's bits do not depend on the
      * other queries, nor on how rows are cut into calls at multiples of PANEL. */
 
+    /* Whether score and accumulate multiply quantised rows as whole numbers of 16 bits; else, and all other rows, as f32. */
+    bool whole_keys, whole_values;
+
     /* s[i*lds + j] = <q_i, k_(row+j)>, i < n_q, j < n rounded up to PANEL (the padding lanes are finite or garbage scores of
      * rows that are not there: mask them). q (n_q, d) contiguous; keys: the block's row 0; row: a multiple of PANEL. */
     void (*score[N_STORAGE])(const float *q, size_t n_q, size_t d, const void *keys, size_t row, size_t n, float *s,

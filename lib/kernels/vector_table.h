@@ -76,6 +76,12 @@ SLOTS_OF_QUANT(STORAGE_ROT2, rot2)
 
 const struct kernels VECTOR_TABLE = {
     .isa = VECTOR_ISA,
+#ifndef VECTOR_WITHOUT_QUANT
+    .whole_keys = true,
+#endif
+#ifdef VECTOR_WHOLE_VALUES
+    .whole_values = true,
+#endif
     .score = PER_STORAGE(score, QUANT_SLOT(score)),
     .weigh = weigh,
     .accumulate = PER_STORAGE(accumulate, QUANT_SLOT(accumulate)),

@@ -130,8 +130,20 @@ static double bytes_of(const json_t *line)
     return rows * row * number(line, "kv_heads");
 }
 
+/* Whole numbers only where rows are quantised. */
+static void check_type(const json_t *line)
+{
+    const char *compute = text(line, "compute"), *keys = text(line, "key_storage"), *values = text(line, "value_storage");
+    bool plain = strchr("fb", keys[0]) && strchr("fb", values[0]);
+    CU_ASSERT(strcmp(compute, "f32") == 0 || !plain);
+    CU_ASSERT(strcmp(compute, "f32") == 0 || strcmp(compute, "int16") == 0 || strcmp(compute, "int16+f32") == 0);
+    if (strcmp(text(line, "isa"), "avx2") == 0)
+        CU_ASSERT_STRING_EQUAL(compute, plain ? "f32" : "int16");
+}
+
 static void check_limit(const json_t *line)
 {
+    check_type(line);
     double seconds = number(line, "seconds"), bytes = number(line, "gb_per_s") * seconds,
            flops = number(line, "gflop_per_s") * seconds;
     double read = bytes / number(line, "read_gb_per_s"), compute = flops / number(line, "peak_gflop_per_s");

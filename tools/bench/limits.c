@@ -32,10 +32,10 @@ struct loops {
     const char *isa;
     /* p on a line's start; up to PLACES - 1 lines at the end are left out. */
     uint64_t (*read[N_READS])(const char *p, size_t bytes);
-    /* lanes * CHAINS multiply-adds a round. start (CHAINS, LANES_MAX): where the chains begin, each at another number, as compilers
-     * see through equal ones. */
-    float (*multiply_add)(const float *start, size_t rounds);
-    size_t lanes;
+    /* By type: lanes * CHAINS multiply-adds a round. start (CHAINS, LANES_MAX): where the chains begin, each at another number, as
+     * compilers see through equal ones. */
+    float (*multiply_add[N_LIMITS_TYPE])(const float *start, size_t rounds);
+    size_t lanes[N_LIMITS_TYPE];
 };
 
 #define INLINE static inline __attribute__((always_inline))
@@ -133,6 +133,28 @@ AVX2 static float multiply_add_avx2(const float *start, size_t rounds)
     return out[0] + out[7];
 }
 
+/* The empty statement hides that the products are always the same. */
+AVX2 static float multiply_pairs_avx2(const float *start, size_t rounds)
+{
+    __m256i b = _mm256_set1_epi16(3), c = b, a[CHAINS];
+    float out[8];
+#define START(i) a[i] = _mm256_loadu_si256((const void *)(start + (size_t)(i)*LANES_MAX));
+    EACH_CHAIN(START)
+#undef START
+    for (size_t r = 0; r < rounds; r++) {
+#define STEP(i)                                                                                                                \
+    a[i] = _mm256_add_epi32(a[i], _mm256_madd_epi16(c, b));                                                                    \
+    __asm__("" : "+x"(c));
+        EACH_CHAIN(STEP)
+#undef STEP
+    }
+#define JOIN(i) a[0] = i ? _mm256_xor_si256(a[0], a[i]) : a[0];
+    EACH_CHAIN(JOIN)
+#undef JOIN
+    _mm256_storeu_ps(out, _mm256_cvtepi32_ps(a[0]));
+    return out[0] + out[7];
+}
+
 AVX512 INLINE uint64_t read_avx512(const char *p, size_t bytes, size_t places)
 {
     size_t m = place_bytes(bytes, places);
@@ -172,6 +194,27 @@ AVX512 static float multiply_add_avx512(const float *start, size_t rounds)
     return out[0] + out[15];
 }
 
+AVX512 static float multiply_pairs_avx512(const float *start, size_t rounds)
+{
+    __m512i b = _mm512_set1_epi16(3), c = b, a[CHAINS];
+    float out[16];
+#define START(i) a[i] = _mm512_loadu_si512(start + (size_t)(i)*LANES_MAX);
+    EACH_CHAIN(START)
+#undef START
+    for (size_t r = 0; r < rounds; r++) {
+#define STEP(i)                                                                                                                \
+    a[i] = _mm512_add_epi32(a[i], _mm512_madd_epi16(c, b));                                                                    \
+    __asm__("" : "+v"(c));
+        EACH_CHAIN(STEP)
+#undef STEP
+    }
+#define JOIN(i) a[0] = i ? _mm512_xor_si512(a[0], a[i]) : a[0];
+    EACH_CHAIN(JOIN)
+#undef JOIN
+    _mm512_storeu_ps(out, _mm512_cvtepi32_ps(a[0]));
+    return out[0] + out[15];
+}
+
 #endif
 
 /* The loops of one instruction set for 1, 3 and 6 places, and their row of the table. */
@@ -188,9 +231,12 @@ AVX512 static float multiply_add_avx512(const float *start, size_t rounds)
     {                                                                                                                          \
         return read_##isa(p, bytes, 6);                                                                                        \
     }
-#define ROW(isa, lanes)                                                                                                        \
+#define ROW(isa, pairs, lanes, pair_lanes)                                                                                     \
     {                                                                                                                          \
-#isa, {read_##isa##_1, read_##isa##_3, read_##isa##_6 }, multiply_add_##isa, lanes                                     \
+#isa, {read_##isa##_1, read_##isa##_3, read_##isa##_6 }, {multiply_add_##isa, pairs },                                 \
+        {                                                                                                                      \
+            lanes, pair_lanes                                                                                                  \
+        }                                                                                                                      \
     }
 
 READS(scalar, )
@@ -200,10 +246,10 @@ READS(avx512, AVX512)
 #endif
 
 static const struct loops loops_table[] = {
-    ROW(scalar, 1),
+    ROW(scalar, NULL, 1, 0),
 #ifdef __x86_64__
-    ROW(avx2, 8),
-    ROW(avx512, 16),
+    ROW(avx2, multiply_pairs_avx2, 8, 16),
+    ROW(avx512, multiply_pairs_avx512, 16, 32),
 #endif
 };
 
@@ -214,8 +260,9 @@ struct limits {
     char *buffer;
     uint64_t (*read)(const char *p, size_t bytes);
     const struct loops *multiply_add;
-    size_t n_times, rounds; /* of the measurement under way */
-    uint64_t *sink;         /* (n_threads * LINE / 8): what the loops returned, a line apart */
+    enum limits_type type; /* of the measurement under way */
+    size_t n_times, rounds[N_LIMITS_TYPE];
+    uint64_t *sink; /* (n_threads * LINE / 8): what the loops returned, a line apart */
 };
 
 static const struct loops *loops_find(const char *isa)
@@ -256,7 +303,7 @@ static void multiply_add(void *context, size_t thread, size_t n_threads)
     float start[CHAINS * LANES_MAX];
     for (size_t i = 0; i < sizeof start / sizeof *start; i++)
         start[i] = (float)i;
-    l->sink[thread * LINE / sizeof *l->sink] += (uint64_t)l->multiply_add->multiply_add(start, l->rounds);
+    l->sink[thread * LINE / sizeof *l->sink] += (uint64_t)l->multiply_add->multiply_add[l->type](start, l->rounds[l->type]);
 }
 
 /* The fastest of the loops, by the better of two passes each. */
@@ -276,15 +323,17 @@ static void choose_read(struct limits *l, const struct loops *loops)
 }
 
 /* As many rounds as take LOOP_SECONDS. */
-static void choose_rounds(struct limits *l)
+static void choose_rounds(struct limits *l, enum limits_type type)
 {
-    l->rounds = 1 << 16;
+    size_t *rounds = &l->rounds[type];
+    l->type = type;
+    *rounds = 1 << 16;
     double seconds = team_seconds(l->n_threads, multiply_add, l);
     while (seconds < LOOP_SECONDS / 4) {
-        l->rounds *= 2;
+        *rounds *= 2;
         seconds = team_seconds(l->n_threads, multiply_add, l);
     }
-    l->rounds = (size_t)((double)l->rounds * LOOP_SECONDS / seconds) + 1;
+    *rounds = (size_t)((double)*rounds * LOOP_SECONDS / seconds) + 1;
 }
 
 int limits_create(struct limits **out, const struct kernels *kernels, size_t n_threads, size_t bytes, struct fault *fault)
@@ -308,7 +357,9 @@ int limits_create(struct limits **out, const struct kernels *kernels, size_t n_t
     madvise(l->buffer, l->mapped, MADV_HUGEPAGE); /* a wish; without it reading is slower */
     team_seconds(n_threads, touch, l);
     choose_read(l, read);
-    choose_rounds(l);
+    for (enum limits_type type = 0; type < N_LIMITS_TYPE; type++)
+        if (l->multiply_add->multiply_add[type])
+            choose_rounds(l, type);
     *out = l;
     return 0;
 }
@@ -329,8 +380,9 @@ double limits_read_seconds(struct limits *l, size_t n_times)
     return team_seconds(l->n_threads, read_share, l) / (double)n_times;
 }
 
-double limits_flops_per_second(struct limits *l)
+double limits_flops_per_second(struct limits *l, enum limits_type type)
 {
-    double flops = 2.0 * (double)l->multiply_add->lanes * CHAINS * (double)l->rounds * (double)l->n_threads;
-    return flops / team_seconds(l->n_threads, multiply_add, l);
+    l->type = l->multiply_add->multiply_add[type] ? type : LIMITS_F32;
+    double lanes = (double)l->multiply_add->lanes[l->type] * CHAINS * (double)l->n_threads;
+    return 2 * lanes * (double)l->rounds[l->type] / team_seconds(l->n_threads, multiply_add, l);
 }
