@@ -144,10 +144,14 @@ struct types {
     double keys_share; /* of the multiply-adds */
 };
 
+static bool is_whole(enum storage_id id)
+{
+    return id >= STORAGE_Q8_0 && id < N_ROW_STORAGE; /* kivi2 is widened first */
+}
+
 static struct types types_of(const struct bench_case *c, const struct kernels *kernels)
 {
-    bool keys = kernels->whole_keys && c->key_storage >= STORAGE_Q8_0,
-         values = kernels->whole_values && c->value_storage >= STORAGE_Q8_0;
+    bool keys = kernels->whole_keys && is_whole(c->key_storage), values = kernels->whole_values && is_whole(c->value_storage);
     return (struct types){keys ? LIMITS_INT16 : LIMITS_F32, values ? LIMITS_INT16 : LIMITS_F32,
                           (double)c->d / (double)(c->d + c->e)};
 }

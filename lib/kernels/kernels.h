@@ -23,7 +23,7 @@ struct kernels {
      * bits of the largest of 32 rows: a hundredth or less of what storing the rows has cost. A query's bits do not depend on the
      * other queries, nor on how rows are cut into calls at multiples of PANEL. */
 
-    /* Whether score and accumulate multiply quantised rows as whole numbers of 16 bits; else, and all other rows, as f32. */
+    /* Whether score and accumulate multiply quantised rows but kivi2 as whole numbers of 16 bits; else, and all others, as f32. */
     bool whole_keys, whole_values;
 
     /* s[i*lds + j] = <q_i, k_(row+j)>, i < n_q, j < n rounded up to PANEL (the padding lanes are finite or garbage scores of
