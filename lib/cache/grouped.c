@@ -31,7 +31,7 @@ static size_t ring_of(size_t group, uint64_t residual)
 
 static uint64_t packed_of(size_t group, uint64_t residual, uint64_t n)
 {
-    return group == 1 ? n : n > residual ? (n - residual) / group * group : 0;
+    return group <= 1 ? n : n > residual ? (n - residual) / group * group : 0;
 }
 
 static size_t fresh_capacity(size_t ring, uint64_t n)
