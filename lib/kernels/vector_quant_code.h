@@ -161,13 +161,15 @@ INLINE void encode_row(enum storage_id id, const struct level_finder *f, const f
     }
 }
 
-/* As quant_decode, whole blocks of x; codes become levels where they lie. */
+/* As quant_decode, whole blocks of x, what is past n of no meaning; codes become levels where they lie. */
 INLINE void decode_row(enum storage_id id, struct quant_row *row, size_t n, float *x)
 {
     size_t n_blocks = quant_blocks(n), k = 0;
-    if (quant_bits(id) < 8)
-        for (size_t c = 0; c < n_blocks * QUANT_BLOCK; c += 4 * W)
+    if (quant_bits(id) < 8) {
+        memset(row->code + n, 0, (n + 4 * W - 1) / (4 * W) * (4 * W) - n);
+        for (size_t c = 0; c < n; c += 4 * W)
             v_store_bits(row->code + c, v_lookup(quant_levels(id), v_load_bits(row->code + c)));
+    }
     for (size_t b = 0, end; b < n_blocks; b = end, k++) {
         vf scale = v_set1(row->scale[k]);
         end = quant_scale_end(id, n, b);

@@ -215,7 +215,8 @@ static void yaml_that_means_something_else_than_it_seems_is_refused(void)
     REFUSED("isa: !!str auto\n", "1: isa: tags (tag:yaml.org,2002:str) are not supported");
     REFUSED("isa: auto\n---\nisa: scalar\n", "2: file: holds a second document; only one is read");
     REFUSED("? {a: b}\n: c\n", "1: file: a key must be a plain word");
-    REFUSED("isa: \"a\\0b\"\n", "1: isa: holds a zero byte", "1: isa: must be one of auto, scalar, avx2, avx512, neon, not 'a'");
+    REFUSED("isa: \"a\\0b\"\n", "1: isa: holds a zero byte",
+            "1: isa: must be one of auto, scalar, avx2, avx512, neon, not 'a'");
     REFUSED("a: [[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]\n",
             "1: a[0][0][0][0][0][0][0][0][0][0][0][0][0][0][0]: is nested too deeply");
 }
