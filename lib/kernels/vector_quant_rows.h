@@ -16,11 +16,12 @@ APART void pack_quant(enum storage_id id, bool keys, const float *rows, size_t n
 {
     float factor[SHAPE_DIM_MAX], x[QUANT_ROW_ROOM];
     struct quant_row codes;
-    struct level_finder finder;
+    struct level_finder finder = {{0}, {0}};
     size_t padded = quant_blocks(width) * QUANT_BLOCK;
     if (quant_rotates(id))
         rotate_factors(width, factor);
-    find_levels(id, &finder);
+    if (quant_bits(id) < 8)
+        find_levels(id, &finder);
     for (size_t j = 0; j < n; j++, rows += width) {
         if (quant_rotates(id)) {
             multiply_factors(rows, factor, width, x);

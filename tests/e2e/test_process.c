@@ -249,8 +249,6 @@ static void on_sighup_it_reads_its_configuration_again(void)
 {
     struct running r;
     struct attnd_client *client = NULL;
-    if (UNDER_TSAN) /* a daemon started from here dies of SIGHUP then, one started by hand does not; e2e/reload reloads under it */
-        return;
     if (running_open(&r)) {
         CU_ASSERT_EQUAL(attnd_connect(&client, r.ingest, NULL, NULL), 0);
         attnd_disconnect(client);
