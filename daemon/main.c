@@ -2,8 +2,6 @@
 #include "cache/policy.h"
 #include "daemon/daemon.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -36,38 +34,11 @@ static void print_line(void *context, const char *text)
     puts(text);
 }
 
-/* Signals reach this pipe from whichever thread the system picks: libraries and sanitizers may have some that block none. */
-static int signal_pipe[2];
-
-static void on_signal(int signal_number)
+/* Signals are blocked before any thread starts, so that only this wait sees them. */
+static int wait_for_signal(const sigset_t *set)
 {
-    int before = errno;
-    ssize_t n = write(signal_pipe[1], &(unsigned char){(unsigned char)signal_number}, 1);
-    (void)n;
-    errno = before;
-}
-
-/* Those of set are caught; the daemon's own threads, which start after this, leave them to others. */
-static int catch_signals(sigset_t *set)
-{
-    static const int caught[] = {SIGTERM, SIGINT, SIGHUP};
-    enum { N_CAUGHT = sizeof caught / sizeof *caught };
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-    if (pipe2(signal_pipe, O_CLOEXEC))
-        return -1;
-    sigemptyset(set);
-    for (size_t i = 0; i < N_CAUGHT; i++)
-        sigaddset(set, caught[i]);
-    action.sa_mask = *set; /* one at a time, in the order in which they came */
-    for (size_t i = 0; i < N_CAUGHT; i++)
-        sigaction(caught[i], &action, NULL);
-    return pthread_sigmask(SIG_BLOCK, set, NULL);
-}
-
-static int wait_for_signal(void)
-{
-    unsigned char signal_number = 0;
-    while (read(signal_pipe[0], &signal_number, 1) != 1)
+    int signal_number = 0;
+    while (sigwait(set, &signal_number) != 0)
         ;
     return signal_number;
 }
@@ -78,10 +49,11 @@ static int run(const struct config *config)
     struct daemon *daemon = NULL;
     struct log log;
     sigset_t set;
-    if (catch_signals(&set)) {
-        perror("attnd: signals");
-        return 1;
-    }
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
     log_init(&log, STDERR_FILENO, (enum log_level)log_level_from_name(config->log_level), LOG_PER_SECOND);
     if (daemon_start(&daemon, config, NULL, &log, &fault)) {
         fprintf(stderr, "attnd: %s: %s (%s)\n", err_sentence(fault.err), fault.text, err_advice(fault.err));
@@ -89,9 +61,8 @@ static int run(const struct config *config)
     }
     printf("attnd %s ready at %s\n", ATTND_VERSION, daemon_endpoint(daemon));
     fflush(stdout);
-    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
     int signal_number;
-    while ((signal_number = wait_for_signal()) == SIGHUP)
+    while ((signal_number = wait_for_signal(&set)) == SIGHUP)
         daemon_reload(daemon);
     log_event(&log, LOG_INFO, "signal", LOG_TEXT("name", strsignal(signal_number)));
     daemon_stop(daemon);

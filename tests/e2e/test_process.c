@@ -249,10 +249,14 @@ static void on_sighup_it_reads_its_configuration_again(void)
 {
     struct running r;
     struct attnd_client *client = NULL;
+    if (UNDER_TSAN) /* a daemon started from here dies of SIGHUP then, one started by hand does not; e2e/reload reloads under it */
+        return;
     if (running_open(&r)) {
         CU_ASSERT_EQUAL(attnd_connect(&client, r.ingest, NULL, NULL), 0);
         attnd_disconnect(client);
         kill(r.process.pid, SIGHUP);
+        usleep(
+            300000); /* until it waits again: meanwhile a thread of a sanitizer, which blocks no signal, would die of SIGTERM */
         CU_ASSERT_EQUAL(running_end(&r, SIGTERM), 0);
         CU_ASSERT(strstr(r.process.text[1], " reloaded pools=1 ") != NULL);
     }
