@@ -65,6 +65,7 @@ void desk_close(struct desk *desk)
     if (desk->running)
         desk_pause(desk);
     streams_finish(&g->streams, g->engine, &g->counters);
+    message_shelf_clear(&g->shelf);
     engine_destroy(g->engine);
     zmq_close(g->ingest);
     zmq_close(g->outputs);
