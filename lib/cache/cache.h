@@ -61,6 +61,7 @@ struct cache_ops {
     bool takes_budget;      /* budget_bytes, budget_fraction and sink_tokens apply */
     bool takes_recent;      /* recent_tokens applies */
     bool takes_groups;      /* storages that pack rows in groups will do: rows are only ever appended */
+    bool stores_again;      /* keys that were read back are stored again */
     bool needs_queries;     /* q must come with append */
     bool product_rows;      /* tensor: its rows are products of both streams' rows, shown as one view */
     size_t control_bytes;   /* of its struct, which holds no rows and nothing that grows: under 512 */

@@ -4,8 +4,8 @@
 #include <string.h>
 
 /* In the order of storage_table, which a test compares. */
-static const char *const storage_names[] = {"f32",  "bf16", "f16",  "q8_0", "q4_0",  "q4_0h",
-                                            "rot8", "rot4", "rot3", "rot2", "kivi2", NULL};
+static const char *const storage_names[] = {"f32",  "bf16", "f16",   "q8_0",  "q4_0",  "q4_0h", "rot8", "rot4",
+                                            "rot3", "rot2", "kivi2", "rot4s", "rot3s", "rot2s", NULL};
 
 #define COMMON(field) .name = #field, .offset = offsetof(struct policy_settings, field)
 
@@ -87,7 +87,7 @@ static int set_level(struct policy *policy, struct policy_settings *common, cons
     return 0;
 }
 
-/* A storage that packs rows in groups needs a policy that only ever appends. */
+/* A storage that packs rows in groups needs a policy that only ever appends, a key with a sketch one that stores it once. */
 static int check_storages(const struct cache_ops *ops, const struct policy_settings *common, struct fault *fault)
 {
     const int both[2] = {common->key_storage, common->value_storage};
@@ -99,6 +99,12 @@ static int check_storages(const struct cache_ops *ops, const struct policy_setti
                 "policy '%s' cannot store rows as %s, which packs %zu tokens together for good: this policy replaces "
                 "single rows, 'full' only appends",
                 ops->name, s->name, s->group);
+        if (i == 0 && s->once && ops->stores_again)
+            return fault_set(
+                fault, ERR_UNSUPPORTED,
+                "policy '%s' cannot store keys as %s, whose error grows each time that a key is read and stored again, "
+                "as this policy does: take %.4s",
+                ops->name, s->name, s->name);
     }
     return 0;
 }

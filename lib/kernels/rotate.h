@@ -24,8 +24,8 @@ static inline size_t rotate_piece(size_t n)
     return len;
 }
 
-/* factor[c] = sign_c / sqrt(len of its piece). */
-static inline void rotate_factors(size_t n, float *factor)
+/* factor[c] = sign_c / sqrt(len of its piece), of the transform of this seed. */
+static inline void rotate_factors_of(uint64_t seed, size_t n, float *factor)
 {
     for (size_t at = 0, len; at < n; at += len) {
         len = rotate_piece(n - at);
@@ -34,7 +34,7 @@ static inline void rotate_factors(size_t n, float *factor)
             factor[c] = scale;
     }
     for (size_t at = 0; at < n; at += 64) {
-        uint64_t coins = ~mix(ROTATION_SEED + at / 64);
+        uint64_t coins = ~mix(seed + at / 64);
         for (size_t c = 0; c < 64 && at + c < n; c++) {
             uint32_t bits;
             memcpy(&bits, factor + at + c, sizeof bits);
@@ -42,6 +42,11 @@ static inline void rotate_factors(size_t n, float *factor)
             memcpy(factor + at + c, &bits, sizeof bits);
         }
     }
+}
+
+static inline void rotate_factors(size_t n, float *factor)
+{
+    rotate_factors_of(ROTATION_SEED, n, factor);
 }
 
 static inline void hadamard(float *x, size_t n)

@@ -47,17 +47,20 @@ BYTES_OF(STORAGE_ROT2, rot2)
 #define HALF_MAX 65504.0f
 #define ROTATED_MAX 0x1p64f
 const struct storage storage_table[N_STORAGE] = {
-    [STORAGE_F32] = {"f32", STORAGE_F32, 0x1.fffffep127f, key_bytes_f32, value_bytes_f32, 1},
-    [STORAGE_BF16] = {"bf16", STORAGE_BF16, 0x1.fefffep127f, key_bytes_16, value_bytes_16, 1},
-    [STORAGE_F16] = {"f16", STORAGE_F16, 0x1.ffdffep15f, key_bytes_16, value_bytes_16, 1},
-    [STORAGE_Q8_0] = {"q8_0", STORAGE_Q8_0, HALF_MAX * 127, key_bytes_q8_0, value_bytes_q8_0, 1},
-    [STORAGE_Q4_0] = {"q4_0", STORAGE_Q4_0, HALF_MAX * 8, key_bytes_q4_0, value_bytes_q4_0, 1},
-    [STORAGE_Q4_0H] = {"q4_0h", STORAGE_Q4_0H, HALF_MAX / 4, key_bytes_q4_0, value_bytes_q4_0, 1},
-    [STORAGE_ROT8] = {"rot8", STORAGE_ROT8, ROTATED_MAX, key_bytes_rot8, value_bytes_rot8, 1},
-    [STORAGE_ROT4] = {"rot4", STORAGE_ROT4, ROTATED_MAX, key_bytes_rot4, value_bytes_rot4, 1},
-    [STORAGE_ROT3] = {"rot3", STORAGE_ROT3, ROTATED_MAX, key_bytes_rot3, value_bytes_rot3, 1},
-    [STORAGE_ROT2] = {"rot2", STORAGE_ROT2, ROTATED_MAX, key_bytes_rot2, value_bytes_rot2, 1},
-    [STORAGE_KIVI2] = {"kivi2", STORAGE_KIVI2, HALF_MAX, kivi_bytes, kivi_bytes, KIVI_ROWS},
+    [STORAGE_F32] = {"f32", STORAGE_F32, 0x1.fffffep127f, key_bytes_f32, value_bytes_f32, 1, false},
+    [STORAGE_BF16] = {"bf16", STORAGE_BF16, 0x1.fefffep127f, key_bytes_16, value_bytes_16, 1, false},
+    [STORAGE_F16] = {"f16", STORAGE_F16, 0x1.ffdffep15f, key_bytes_16, value_bytes_16, 1, false},
+    [STORAGE_Q8_0] = {"q8_0", STORAGE_Q8_0, HALF_MAX * 127, key_bytes_q8_0, value_bytes_q8_0, 1, false},
+    [STORAGE_Q4_0] = {"q4_0", STORAGE_Q4_0, HALF_MAX * 8, key_bytes_q4_0, value_bytes_q4_0, 1, false},
+    [STORAGE_Q4_0H] = {"q4_0h", STORAGE_Q4_0H, HALF_MAX / 4, key_bytes_q4_0, value_bytes_q4_0, 1, false},
+    [STORAGE_ROT8] = {"rot8", STORAGE_ROT8, ROTATED_MAX, key_bytes_rot8, value_bytes_rot8, 1, false},
+    [STORAGE_ROT4] = {"rot4", STORAGE_ROT4, ROTATED_MAX, key_bytes_rot4, value_bytes_rot4, 1, false},
+    [STORAGE_ROT3] = {"rot3", STORAGE_ROT3, ROTATED_MAX, key_bytes_rot3, value_bytes_rot3, 1, false},
+    [STORAGE_ROT2] = {"rot2", STORAGE_ROT2, ROTATED_MAX, key_bytes_rot2, value_bytes_rot2, 1, false},
+    [STORAGE_KIVI2] = {"kivi2", STORAGE_KIVI2, HALF_MAX, kivi_bytes, kivi_bytes, KIVI_ROWS, false},
+    [STORAGE_ROT4S] = {"rot4s", STORAGE_ROT4S, ROTATED_MAX, key_bytes_rot4, value_bytes_rot4, 1, true},
+    [STORAGE_ROT3S] = {"rot3s", STORAGE_ROT3S, ROTATED_MAX, key_bytes_rot3, value_bytes_rot3, 1, true},
+    [STORAGE_ROT2S] = {"rot2s", STORAGE_ROT2S, ROTATED_MAX, key_bytes_rot2, value_bytes_rot2, 1, true},
 };
 
 const struct storage *storage_find(const char *name)

@@ -17,10 +17,14 @@
  *     rot4   4.25  rotated, the row's norm, Lloyd-Max codebook      0.0095
  *     rot3   3.25                                                   0.0345
  *     rot2   2.25                                                   0.1175
+ *     rot4s  4.25  keys: rot3 and a sign sketch of the rest, inner products are     0.0197
+ *     rot3s  3.25  unbiased (kernels/sketch.h); values: as rot4, rot3, rot2      0.0671
+ *     rot2s  2.25                                                               0.207
  *     kivi2  3     2 bits with zero and scale, keys per channel of 32 rows, values per block of 32 (kernels/kivi.h) */
 #ifndef ATTND_KERNELS_STORAGE_H
 #define ATTND_KERNELS_STORAGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum { PANEL = 16 };
@@ -36,8 +40,11 @@ enum storage_id {
     STORAGE_ROT4,
     STORAGE_ROT3,
     STORAGE_ROT2,
-    N_ROW_STORAGE, /* those before take rows one by one */
+    N_ROW_STORAGE, /* those before take rows one by one, keys and values alike */
     STORAGE_KIVI2 = N_ROW_STORAGE,
+    STORAGE_ROT4S,
+    STORAGE_ROT3S,
+    STORAGE_ROT2S,
     N_STORAGE
 };
 
@@ -48,6 +55,7 @@ struct storage {
     size_t (*key_bytes)(size_t d);   /* per row, a multiple of 4; a panel takes PANEL times as much */
     size_t (*value_bytes)(size_t e); /* per row */
     size_t group;                    /* rows that are packed together, from a multiple of it on; 1: any */
+    bool once;                       /* what is read back must not be stored again: that would add to the error each time */
 };
 
 extern const struct storage storage_table[N_STORAGE];

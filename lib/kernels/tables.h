@@ -32,14 +32,28 @@ SCALAR_QUANT(rot2)
 SCALAR_QUANT(kivi2)
 #undef SCALAR_QUANT
 
-/* A slot's functions, one per storage or element type, by their names' ends; `quant` is what those of quantised rows begin with. */
-#define PER_STORAGE(slot, quant) PER_STORAGE_NAMED(slot, quant)
-#define PER_STORAGE_NAMED(slot, quant)                                                                                         \
+/* Keys with a sketch: scalar_sketch.c. */
+#define SCALAR_SKETCH(x)                                                                                                       \
+    void scalar_score_##x(const float *q, size_t n_q, size_t d, const void *keys, size_t row, size_t n, float *s, size_t lds); \
+    void scalar_pack_keys_##x(const float *rows, size_t n, size_t d, void *keys, size_t row);                                  \
+    void scalar_unpack_keys_##x(const void *keys, size_t row, size_t n, size_t d, float *rows);                                \
+    size_t scalar_nearest_##x(const float *key, size_t d, const void *keys, size_t n, float *distance);
+SCALAR_SKETCH(rot4s)
+SCALAR_SKETCH(rot3s)
+SCALAR_SKETCH(rot2s)
+#undef SCALAR_SKETCH
+
+/* A slot's functions, one per storage or element type, by their names' ends; `quant` is what those of quantised rows begin with.
+ * Keys with a sketch have functions of their own, values beside them are those of the plain storage. */
+#define PER_KEY_STORAGE(slot, quant) PER_STORAGE_NAMED(slot, quant, s)
+#define PER_VALUE_STORAGE(slot, quant) PER_STORAGE_NAMED(slot, quant, )
+#define PER_STORAGE_NAMED(slot, quant, s)                                                                                      \
     {                                                                                                                          \
         [STORAGE_F32] = slot##_f32, [STORAGE_BF16] = slot##_bf16, [STORAGE_F16] = slot##_f16, [STORAGE_Q8_0] = quant##_q8_0,   \
         [STORAGE_Q4_0] = quant##_q4_0, [STORAGE_Q4_0H] = quant##_q4_0h, [STORAGE_ROT8] = quant##_rot8,                         \
         [STORAGE_ROT4] = quant##_rot4, [STORAGE_ROT3] = quant##_rot3, [STORAGE_ROT2] = quant##_rot2,                           \
-        [STORAGE_KIVI2] = quant##_kivi2                                                                                        \
+        [STORAGE_KIVI2] = quant##_kivi2, [STORAGE_ROT4S] = quant##_rot4##s, [STORAGE_ROT3S] = quant##_rot3##s,                 \
+        [STORAGE_ROT2S] = quant##_rot2##s                                                                                      \
     }
 #define PER_ELEMENT(slot)                                                                                                      \
     {                                                                                                                          \

@@ -65,6 +65,7 @@ SLOTS_OF_ELEMENT(ELEMENT_F16, f16)
 #define QUANT_SLOT(slot) slot
 #include "kernels/vector_kivi.h"
 #include "kernels/vector_quant_rows.h"
+#include "kernels/vector_sketch.h"
 SLOTS_OF_QUANT(STORAGE_Q8_0, q8_0)
 SLOTS_OF_QUANT(STORAGE_Q4_0, q4_0)
 SLOTS_OF_QUANT(STORAGE_Q4_0H, q4_0h)
@@ -82,18 +83,18 @@ const struct kernels VECTOR_TABLE = {
 #ifdef VECTOR_WHOLE_VALUES
     .whole_values = true,
 #endif
-    .score = PER_STORAGE(score, QUANT_SLOT(score)),
+    .score = PER_KEY_STORAGE(score, QUANT_SLOT(score)),
     .weigh = weigh,
-    .accumulate = PER_STORAGE(accumulate, QUANT_SLOT(accumulate)),
-    .nearest = PER_STORAGE(nearest, QUANT_SLOT(nearest)),
+    .accumulate = PER_VALUE_STORAGE(accumulate, QUANT_SLOT(accumulate)),
+    .nearest = PER_KEY_STORAGE(nearest, QUANT_SLOT(nearest)),
     .multiply = multiply,
     .multiply_add = multiply_add,
     .combine = combine,
     .exponential = exponential,
-    .pack_keys = PER_STORAGE(pack_keys, QUANT_SLOT(pack_keys)),
-    .pack_values = PER_STORAGE(pack_values, QUANT_SLOT(pack_values)),
-    .unpack_keys = PER_STORAGE(unpack_keys, QUANT_SLOT(unpack_keys)),
-    .unpack_values = PER_STORAGE(unpack_values, QUANT_SLOT(unpack_values)),
+    .pack_keys = PER_KEY_STORAGE(pack_keys, QUANT_SLOT(pack_keys)),
+    .pack_values = PER_VALUE_STORAGE(pack_values, QUANT_SLOT(pack_values)),
+    .unpack_keys = PER_KEY_STORAGE(unpack_keys, QUANT_SLOT(unpack_keys)),
+    .unpack_values = PER_VALUE_STORAGE(unpack_values, QUANT_SLOT(unpack_values)),
     .copy_keys = copy_keys,
     .widen = PER_ELEMENT(widen),
     .magnitude = PER_ELEMENT(magnitude),

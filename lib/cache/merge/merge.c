@@ -358,6 +358,7 @@ const struct cache_ops policy_merge = {
     .kinds = 1u << ATTENTION_SOFTMAX | 1u << ATTENTION_TENSOR,
     .takes_budget = true,
     .takes_recent = true,
+    .stores_again = true,
     .needs_queries = true,
     .control_bytes = sizeof(struct merge),
     .keys = merge_keys,

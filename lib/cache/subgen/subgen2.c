@@ -385,6 +385,7 @@ const struct cache_ops policy_subgen2 = {
     .kinds = 1u << ATTENTION_TENSOR,
     .companion = "subgen",
     .takes_budget = true,
+    .stores_again = true,
     .product_rows = true,
     .control_bytes = sizeof(struct subgen2),
     .keys = subgen2_keys,

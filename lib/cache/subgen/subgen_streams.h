@@ -35,7 +35,7 @@ bool subgen_streams_check_state(const struct cache *cache, const char **reason);
 
 /* clang-format off */
 #define SUBGEN_STREAMS_SLOTS                                                                                                   \
-    .takes_budget = true, .takes_recent = true, .control_bytes = sizeof(struct subgen_streams),                                \
+    .takes_budget = true, .takes_recent = true, .stores_again = true, .control_bytes = sizeof(struct subgen_streams),                                \
     .check = subgen_streams_check, .create = subgen_streams_create, .destroy = subgen_streams_destroy,                         \
     .worst_bytes = subgen_streams_worst_bytes, .run_max = subgen_streams_run_max, .append = subgen_streams_append,             \
     .view = subgen_streams_view, .gauges = subgen_gauges, .n_gauges = SUBGEN_GAUGES, .measure = subgen_streams_measure,        \

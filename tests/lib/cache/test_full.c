@@ -17,6 +17,8 @@ static void full_conforms(void)
 static void full_conforms_with_rows_in_groups(void)
 {
     conform_check(&(struct conform){"full,storage=kivi2", ATTENTION_SOFTMAX, 700, 0});
+    conform_check(&(struct conform){"full,storage=rot3s", ATTENTION_SOFTMAX, 300, 0});
+    conform_check(&(struct conform){"full,storage=rot4s", ATTENTION_TENSOR, 100, 0});
     conform_check(&(struct conform){"full,storage=kivi2,residual_tokens=0", ATTENTION_SOFTMAX, 300, 40});
     conform_check(&(struct conform){"full,key_storage=kivi2,value_storage=rot4,residual_tokens=50", ATTENTION_SOFTMAX, 300, 0});
     conform_check(&(struct conform){"full,storage=kivi2,residual_tokens=16", ATTENTION_TENSOR, 150, 0});
@@ -73,6 +75,24 @@ static void policies_that_replace_rows_refuse_groups_by_name(void)
         CU_ASSERT_EQUAL(drive_refusal(&t, choice, 64, &fault), ERR_UNSUPPORTED);
         CU_ASSERT(strstr(fault.text, cache_table[p]->name) && strstr(fault.text, "kivi2"));
     }
+    tokens_free(&t);
+}
+
+static void policies_that_store_keys_again_refuse_sketches_by_name(void)
+{
+    struct tokens t;
+    struct fault fault;
+    tokens_random(&t, ATTENTION_SOFTMAX, 4, 1, 8, 8, 7);
+    for (size_t p = 0; cache_table[p]; p++) {
+        char choice[80];
+        if (!cache_table[p]->stores_again || !(cache_table[p]->kinds & 1u << ATTENTION_SOFTMAX))
+            continue;
+        fault = (struct fault){0};
+        snprintf(choice, sizeof choice, "%s,key_storage=rot3s", cache_table[p]->name);
+        CU_ASSERT_EQUAL(drive_refusal(&t, choice, 64, &fault), ERR_UNSUPPORTED);
+        CU_ASSERT(strstr(fault.text, cache_table[p]->name) && strstr(fault.text, "rot3s"));
+    }
+    CU_ASSERT(cache_find("merge")->stores_again && cache_find("subgen")->stores_again && !cache_find("window")->stores_again);
     tokens_free(&t);
 }
 
@@ -187,5 +207,6 @@ static void a_page_for_one_stream_alone_is_given_back(void)
 
 TEST_SUITE("lib/cache/full", TEST(full_conforms), TEST(full_conforms_with_rows_in_groups),
            TEST(the_newest_rows_of_a_group_storage_are_wide), TEST(policies_that_replace_rows_refuse_groups_by_name),
-           TEST(outputs_equal_float64_over_several_pages), TEST(small_streams_stay_small), TEST(worst_bytes_are_exact),
-           TEST(memory_goes_back_to_the_system), TEST(a_page_for_one_stream_alone_is_given_back))
+           TEST(policies_that_store_keys_again_refuse_sketches_by_name), TEST(outputs_equal_float64_over_several_pages),
+           TEST(small_streams_stay_small), TEST(worst_bytes_are_exact), TEST(memory_goes_back_to_the_system),
+           TEST(a_page_for_one_stream_alone_is_given_back))
