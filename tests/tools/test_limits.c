@@ -72,7 +72,8 @@ static void no_cache_beats_the_bound_of_the_index_game(void)
             CU_ASSERT(json_is_null(distance) && fano == 0);
         }
         if (is(i, "policy", "full") || is(i, "policy", "two_cache")) {
-            bool few_bits = is(i, "key_storage", "rot3") || is(i, "key_storage", "rot2"); /* then a neighbour may win once */
+            const char *keys = answer_text(row(i), "key_storage");                          /* rot3s, too */
+            bool few_bits = strncmp(keys, "rot3", 4) == 0 || strncmp(keys, "rot2", 4) == 0; /* then a neighbour may win once */
             CU_ASSERT(few_bits ? p > 0.9 : p == 1);
             n_full++;
         }
