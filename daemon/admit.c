@@ -289,8 +289,8 @@ static void refuse_all(struct message *message, const struct fault *fault)
             message->part[i].fault = *fault;
 }
 
-/* Hands a considered part over. Raises the next index, so that a later part of the same stream is considered after it. */
-static void submit(struct gateway *gateway, struct message *message, struct message_part *part)
+/* Lines a considered part up. Raises the next index, so that a later part of the same stream is considered after it. */
+static void line_up(struct gateway *gateway, struct message *message, struct message_part *part)
 {
     if (part->wire.flags & WIRE_ATTEND)
         part->part->out = message->buffer->data + part->out_at;
@@ -300,7 +300,7 @@ static void submit(struct gateway *gateway, struct message *message, struct mess
         atomic_fetch_add(&gateway->counters.tokens, part->wire.n_tokens);
     atomic_fetch_add(&message->running, 1);
     part->part->patient = true; /* gateway_run helps */
-    engine_submit(gateway->engine, part->part);
+    engine_line_up(gateway->engine, part->part);
 }
 
 static void admit_parts(struct gateway *gateway, struct message *message)
@@ -319,10 +319,11 @@ static void admit_parts(struct gateway *gateway, struct message *message)
         if (part->stream)
             stream_line_up(part->stream, part);
         if (!part->fault.err && consider(gateway, message, part) == 0 && part->state == PART_RUNNING)
-            submit(gateway, message, part);
+            line_up(gateway, message, part);
         if (part->fault.err)
             metric_reasons_add(&gateway->counters.refused, part->fault.err);
     }
+    engine_hand_over(gateway->engine);
     drop_buffer(gateway, message);
 }
 

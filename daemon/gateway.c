@@ -15,7 +15,7 @@
 enum { RECEIVE_BURST = 64 };
 
 /* Turns that the gateway takes in a row before it looks at its sockets. */
-enum { HELP_TURNS = 16 };
+enum { HELP_TURNS = 4 };
 
 /* How long a subscription may go unseen. */
 enum { SUBSCRIPTIONS_NS = 1000000 };

@@ -25,6 +25,10 @@ struct engine {
     _Atomic(struct engine_profile *) opened; /* newest first; only grows */
 
     struct worker guest; /* the submitting thread's, for what it helps with */
+    struct {
+        struct head_task *first, *last;
+    } line[CONFIG_POOLS_MAX]; /* lined up for each pool */
+    double lined_up_work;     /* of those */
 
     atomic_size_t in_flight; /* parts */
     pthread_mutex_t lock;    /* taken by who waits for the last one, and who is it */
@@ -298,7 +302,7 @@ static double head_work(const struct part *part, const struct stream_layer *l, c
     return rows * width * (double)l->group->dims.group * (double)part->n_tokens;
 }
 
-void engine_submit(struct engine *engine, struct part *part)
+void engine_line_up(struct engine *engine, struct part *part)
 {
     struct engine_stream *stream = part->stream;
     struct stream_layer *l = &stream->layer[part->layer];
@@ -324,17 +328,32 @@ void engine_submit(struct engine *engine, struct part *part)
     }
     for (size_t h = 0; h < n; h++)
         part->task[h].patient = part->patient && work <= SMALL_WORK;
-    for (size_t p = 0; p < engine->teams.n; p++) { /* one hand-over per pool */
-        struct pool *pool = engine->teams.pool[p];
-        struct head_task *first = NULL, **end = &first;
-        for (size_t h = 0; h < n; h++)
-            if (l->head[h].pool == pool) {
-                *end = &part->task[h];
-                end = &part->task[h].next;
-            }
-        if (first)
-            pool_submit(pool, first);
+    for (size_t h = 0, p = 0; h < n; h++) {
+        struct head_task *task = &part->task[h];
+        while (engine->teams.pool[p] != l->head[h].pool)
+            p = (p + 1) % engine->teams.n;
+        *(engine->line[p].last ? &engine->line[p].last->next : &engine->line[p].first) = task;
+        engine->line[p].last = task;
     }
+    engine->lined_up_work += work;
+    if (engine->lined_up_work > SMALL_WORK)
+        engine_hand_over(engine);
+}
+
+void engine_hand_over(struct engine *engine)
+{
+    for (size_t p = 0; p < engine->teams.n; p++) {
+        if (engine->line[p].first)
+            pool_submit(engine->teams.pool[p], engine->line[p].first);
+        engine->line[p].first = engine->line[p].last = NULL;
+    }
+    engine->lined_up_work = 0;
+}
+
+void engine_submit(struct engine *engine, struct part *part)
+{
+    engine_line_up(engine, part);
+    engine_hand_over(engine);
 }
 
 bool engine_help(struct engine *engine)
@@ -345,10 +364,10 @@ bool engine_help(struct engine *engine)
     return false;
 }
 
-void part_head_done(struct part *part)
+void part_heads_done(struct part *part, unsigned n)
 {
     struct engine *engine = part->stream->engine;
-    if (atomic_fetch_sub(&part->heads_left, 1) != 1)
+    if (atomic_fetch_sub(&part->heads_left, n) != n)
         return;
     part->end_ns = clock_ns();
     atomic_fetch_sub(&part->stream->in_flight, 1);

@@ -97,11 +97,15 @@ int part_create(struct part **out, struct engine *engine, const struct engine_st
 bool part_fits(const struct part *part, const struct engine_stream *stream); /* it may serve this stream too */
 void part_destroy(struct part *part);
 
-/* For the pools: one more head of the part is done; the last one reports the part. */
-void part_head_done(struct part *part);
+/* For the pools: n more heads of the part are done; the last one reports the part. */
+void part_heads_done(struct part *part, unsigned n);
 
 /* Hands a part to the pools. Never fails: everything was checked before. `done` may be called before it returns. */
 void engine_submit(struct engine *engine, struct part *part);
+/* The same for many parts: each is lined up, counts as submitted, and goes to the pools when there is enough for a thread of theirs, or
+ * all is handed over, at the latest before the submitting thread does anything else with the engine. */
+void engine_line_up(struct engine *engine, struct part *part);
+void engine_hand_over(struct engine *engine);
 
 /* Does a little of what waits, on the submitting thread: tasks of one head that together take some microseconds. False when there is
  * nothing so small: then the pools' threads are awake for what there is. */

@@ -147,13 +147,91 @@ static int step(struct worker *worker, struct head *head, struct head_task *task
     return err;
 }
 
-/* What a turn comes to, told at its end. */
+/* What several tasks come to: totals that every thread adds to are written once for all of them. */
 struct tally {
-    uint64_t wait[HEAD_TASKS_MAX], append[HEAD_TASKS_MAX], attend[HEAD_TASKS_MAX]; /* nanoseconds, one for each task */
+    struct pool *pool;
+
+    struct engine_profile *profile;                                                   /* of these: */
+    uint64_t wait[BATCH_TASKS_MAX], append[BATCH_TASKS_MAX], attend[BATCH_TASKS_MAX]; /* nanoseconds, one for each task */
     size_t n_waits, n_appends, n_attends;
+    uint64_t tokens, full_bf16; /* appended, of all heads; the bytes of the full cache */
+
+    struct engine_stream *stream; /* and of these: */
+    uint32_t layer;
+    uint64_t layer_tokens, layer_full_bf16; /* tokens: of the first head */
+    uint64_t longest;                       /* tokens that a cache holds */
     uint64_t append_ns, attend_ns;
     uint64_t attended_tokens, attended_ns; /* of tasks that went well */
 };
+
+/* A moving average over some sixteen tellings. Threads may overwrite each other's update: an average can bear that. */
+static void tell_pace(const struct tally *tally)
+{
+    struct engine_stream *stream = tally->stream;
+    _Atomic(double) *average = &stream->seconds_per_token[stream->shape.kind[tally->layer]];
+    double sample = (double)tally->attended_ns * 1e-9 / (double)tally->attended_tokens * (double)stream->shape.kv_heads;
+    double before = atomic_load_explicit(average, memory_order_relaxed);
+    atomic_store_explicit(average, before > 0 ? before + (sample - before) / 16 : sample, memory_order_relaxed);
+}
+
+static void tell_length(struct engine_stream *stream, uint64_t n)
+{
+    uint64_t longest = atomic_load(&stream->longest);
+    while (n > longest && !atomic_compare_exchange_weak(&stream->longest, &longest, n))
+        ;
+}
+
+static void tell_layer(struct tally *tally)
+{
+    struct engine_stream *stream = tally->stream;
+    if (!stream)
+        return;
+    if (tally->layer_full_bf16)
+        atomic_fetch_add(&stream->full_bf16, tally->layer_full_bf16);
+    if (tally->layer_tokens)
+        atomic_fetch_add(&stream->tokens, tally->layer_tokens);
+    if (tally->append_ns)
+        atomic_fetch_add(&stream->append_ns, tally->append_ns);
+    if (tally->attend_ns)
+        atomic_fetch_add(&stream->attend_ns, tally->attend_ns);
+    tell_length(stream, tally->longest);
+    if (tally->attended_tokens)
+        tell_pace(tally);
+}
+
+static void tell_profile(struct tally *tally)
+{
+    if (!tally->profile)
+        return;
+    struct engine_totals *pool = pool_totals(tally->pool), *profile = &tally->profile->totals;
+    histogram_add_all((struct histogram *[]){&pool->wait, &profile->wait}, 2, tally->wait, tally->n_waits);
+    histogram_add_all((struct histogram *[]){&pool->append, &profile->append}, 2, tally->append, tally->n_appends);
+    histogram_add_all((struct histogram *[]){&pool->attend, &profile->attend}, 2, tally->attend, tally->n_attends);
+    if (!tally->tokens)
+        return;
+    atomic_fetch_add(&pool->tokens, tally->tokens);
+    atomic_fetch_add(&profile->tokens, tally->tokens);
+    atomic_fetch_add(&pool->full_bf16, tally->full_bf16);
+    atomic_fetch_add(&profile->full_bf16, tally->full_bf16);
+}
+
+/* What follows is of this stream's layer. NULL: nothing follows. */
+static void tally_turn_to(struct tally *tally, struct engine_stream *stream, uint32_t layer)
+{
+    if (stream == tally->stream && layer == tally->layer)
+        return;
+    tell_layer(tally);
+    tally->stream = stream;
+    tally->layer = layer;
+    tally->layer_tokens = tally->layer_full_bf16 = tally->longest = 0;
+    tally->append_ns = tally->attend_ns = tally->attended_tokens = tally->attended_ns = 0;
+    if (stream && stream->profile == tally->profile)
+        return;
+    tell_profile(tally);
+    tally->profile = stream ? stream->profile : NULL;
+    tally->n_waits = tally->n_appends = tally->n_attends = 0; /* the arrays are written as far as these say */
+    tally->tokens = tally->full_bf16 = 0;
+}
 
 /* What the whole task took. */
 static void tell_task(const struct head_task *task, struct tally *tally, bool ended_well)
@@ -202,38 +280,19 @@ static bool run_task(struct worker *worker, struct head *head, struct head_task 
     return done;
 }
 
-static void account(struct head *head, uint64_t n_appended)
+static void account(struct head *head, uint64_t n_appended, struct tally *tally)
 {
     const struct page_account *now = &head->cache->account;
     const struct shape *s = &head->stream->shape;
     stream_account(head, atomic_load(&now->allocated), atomic_load(&now->resident), audit_bytes(&head->audit));
-    if (n_appended) {
-        size_t full = shape_full_bf16_bytes(s, (enum attention_kind)s->kind[head->layer], n_appended);
-        atomic_fetch_add(&head->stream->full_bf16, full);
-        atomic_fetch_add(&pool_totals(head->pool)->full_bf16, full);
-        atomic_fetch_add(&head->stream->profile->totals.full_bf16, full);
-        if (head->kv_head == 0)
-            atomic_fetch_add(&head->stream->tokens, n_appended); /* once per layer */
-        atomic_fetch_add(&pool_totals(head->pool)->tokens, n_appended);
-        atomic_fetch_add(&head->stream->profile->totals.tokens, n_appended);
-    }
-}
-
-/* A moving average over some sixteen turns. Heads of a stream may overwrite each other's update: an average can bear that. */
-static void tell_pace(struct head *head, const struct tally *tally)
-{
-    struct engine_stream *stream = head->stream;
-    _Atomic(double) *average = &stream->seconds_per_token[stream->shape.kind[head->layer]];
-    double sample = (double)tally->attended_ns * 1e-9 / (double)tally->attended_tokens * (double)stream->shape.kv_heads;
-    double before = atomic_load_explicit(average, memory_order_relaxed);
-    atomic_store_explicit(average, before > 0 ? before + (sample - before) / 16 : sample, memory_order_relaxed);
-}
-
-static void tell_length(struct head *head)
-{
-    uint64_t n = head->cache->n_tokens, longest = atomic_load(&head->stream->longest);
-    while (n > longest && !atomic_compare_exchange_weak(&head->stream->longest, &longest, n))
-        ;
+    size_t full = shape_full_bf16_bytes(s, (enum attention_kind)s->kind[head->layer], n_appended);
+    tally->full_bf16 += full;
+    tally->layer_full_bf16 += full;
+    tally->tokens += n_appended;
+    if (head->kv_head == 0)
+        tally->layer_tokens += n_appended; /* once per layer */
+    if (head->cache->n_tokens > tally->longest)
+        tally->longest = head->cache->n_tokens;
 }
 
 static void tell_gauges(struct head *head)
@@ -247,36 +306,30 @@ static void tell_gauges(struct head *head)
         atomic_store_explicit(&head->gauge[i], values[i], memory_order_relaxed);
 }
 
-static void add_times(struct head *head, const struct tally *tally)
+static void run_turn(struct worker *worker, struct turn *turn, struct tally *tally, uint64_t *now)
 {
-    struct engine_totals *pool = pool_totals(head->pool), *profile = &head->stream->profile->totals;
-    histogram_add_all((struct histogram *[]){&pool->wait, &profile->wait}, 2, tally->wait, tally->n_waits);
-    histogram_add_all((struct histogram *[]){&pool->append, &profile->append}, 2, tally->append, tally->n_appends);
-    histogram_add_all((struct histogram *[]){&pool->attend, &profile->attend}, 2, tally->attend, tally->n_attends);
-    atomic_fetch_add(&head->stream->append_ns, tally->append_ns);
-    atomic_fetch_add(&head->stream->attend_ns, tally->attend_ns);
+    struct head_task *task = turn->first;
+    struct head *head = task->head;
+    uint64_t n_before = head->cache->n_tokens;
+    tally_turn_to(tally, head->stream, head->layer);
+    for (size_t i = 0; i < turn->n; i++) {
+        turn->ended = run_task(worker, head, task, turn->n == 1 ? TURN : SIZE_MAX, tally, now);
+        task = i + 1 < turn->n ? task->next : NULL; /* behind the last, others may be lining up */
+    }
+    account(head, head->cache->n_tokens - n_before, tally); /* also where attention failed after it */
+    tell_gauges(head);
 }
 
-bool head_run(struct worker *worker, struct head_task *first, size_t n)
+void head_run(struct worker *worker, struct turn *turn, size_t n, uint64_t *now)
 {
-    struct head *head = first->head;
     struct tally tally;
-    uint64_t n_before = head->cache->n_tokens, now = clock_ns();
-    bool done = true;
-    tally.n_waits = tally.n_appends = tally.n_attends = 0; /* the arrays are written as far as these say */
-    tally.append_ns = tally.attend_ns = tally.attended_tokens = tally.attended_ns = 0;
-    for (size_t i = 0; i < n; i++) {
-        done = run_task(worker, head, first, n == 1 ? TURN : SIZE_MAX, &tally, &now);
-        first = i + 1 < n ? first->next : NULL; /* behind the last, others may be lining up */
-    }
-    account(head, head->cache->n_tokens - n_before); /* also where attention failed after it */
-    tell_gauges(head);
-    tell_length(head);
-    if (tally.attended_tokens)
-        tell_pace(head, &tally);
-    if (tally.n_waits)
-        add_times(head, &tally);
-    return done;
+    tally.pool = worker->pool;
+    tally.profile = NULL;
+    tally.stream = NULL;
+    tally.layer = 0;
+    for (size_t i = 0; i < n; i++)
+        run_turn(worker, &turn[i], &tally, now);
+    tally_turn_to(&tally, NULL, 0);
 }
 
 void head_retire(struct head *head)

@@ -21,9 +21,9 @@ struct head {
     size_t allocated, resident, audited; /* bytes, as last added to the totals; the turn's holder writes */
 };
 
-/* One turn, of n tasks one after the other, or of a part of a long one: for each run of tokens append, then attend. True when all is
- * done; the times are added to the parts, a failure is left in the part and the stream. */
-bool head_run(struct worker *worker, struct head_task *first, size_t n);
+/* Runs turns one after the other (a pool_run); of each its tasks, or a part of a long one: for each run of tokens append, then attend.
+ * The times are added to the parts, a failure is left in the part and the stream. */
+void head_run(struct worker *worker, struct turn *turn, size_t n, uint64_t *now);
 
 /* Takes the cache's bytes out of all totals and frees it. The head must be idle. */
 void head_retire(struct head *head);

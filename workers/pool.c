@@ -12,8 +12,8 @@
 /* Under this many operations a plan is not worth offering to others. Who runs a unit never changes its bits. */
 static const double FORK_FLOPS = 2e6;
 
-/* Multiply-adds of tasks that one turn takes together, while they are rows of one cache that is warm; and how many at most. */
-static const double TURN_WORK = 300e3;
+/* Multiply-adds of tasks that a thread takes together. */
+static const double BATCH_WORK = 300e3;
 
 /* Patient work that waits before a sleeping thread is woken for it: about what is done while one wakes. */
 static const double WAKE_WORK = 600e3;
@@ -42,6 +42,7 @@ struct pool {
     pthread_cond_t work;   /* heads are ready, a fork was offered, or stop */
     pthread_cond_t joined; /* a helper left a fork; the team has started */
     struct head *ready_first, *ready_last;
+    size_t n_ready;
     size_t n_changes;    /* neighbours among the ready heads that are of different streams */
     size_t n_impatient;  /* tasks that wait and that nobody but the team has promised to run */
     double waiting_work; /* of all tasks that wait */
@@ -52,11 +53,11 @@ struct pool {
     atomic_uint pending; /* ready heads + open forks: what a spinning thread looks at without the lock */
 };
 
-/* A head's turn: the tasks that it takes off the FIFO, which stay linked there until it ends. */
-struct turn {
-    struct head *head;
-    struct head_task *first;
-    size_t n;
+/* What a thread takes together: turns of different heads. */
+struct batch {
+    struct turn turn[BATCH_TURNS_MAX];
+    size_t n, n_tasks;
+    double work;
 };
 
 /* ------------------------------------------------------------------ the inbox; all under the lock */
@@ -71,7 +72,21 @@ static void make_ready(struct pool *pool, struct head *head)
         pool->ready_first = head;
     }
     pool->ready_last = head;
+    pool->n_ready++;
     atomic_fetch_add(&pool->pending, 1);
+}
+
+static struct head *pop_ready(struct pool *pool)
+{
+    struct head *head = pool->ready_first;
+    pool->ready_first = head->next_ready;
+    if (!pool->ready_first)
+        pool->ready_last = NULL;
+    else
+        pool->n_changes -= pool->ready_first->stream != head->stream;
+    pool->n_ready--;
+    atomic_fetch_sub(&pool->pending, 1);
+    return head;
 }
 
 /* Whether everybody who waits is a head of this one's stream: then nobody is delayed when it takes several tasks. */
@@ -80,31 +95,48 @@ static bool is_among_its_own(const struct pool *pool, const struct head *head)
     return !pool->ready_first || (pool->n_changes == 0 && pool->ready_first->stream == head->stream);
 }
 
-static bool take_ready(struct pool *pool, struct turn *turn)
+static bool fits(const struct batch *batch, const struct head_task *task)
 {
-    struct head *head = pool->ready_first;
-    if (!head)
-        return false;
-    pool->ready_first = head->next_ready;
-    if (!pool->ready_first)
-        pool->ready_last = NULL;
-    else
-        pool->n_changes -= pool->ready_first->stream != head->stream;
-    atomic_fetch_sub(&pool->pending, 1);
+    return batch->n_tasks < BATCH_TASKS_MAX && batch->work + task->work <= BATCH_WORK;
+}
 
-    struct head_task *first = head->first;
-    double work = first->work;
-    *turn = (struct turn){.head = head, .first = first, .n = 1};
-    pool->n_impatient -= !first->patient;
-    for (struct head_task *next = first->n_done ? NULL : first->next; /* what was begun is long */
-         next && turn->n < HEAD_TASKS_MAX && work + next->work <= TURN_WORK && is_among_its_own(pool, head);
-         next = next->next) {
-        pool->n_impatient -= !next->patient;
-        work += next->work;
+/* The next head's turn, with as many of its tasks as may go with the first. */
+static void take_turn(struct pool *pool, struct batch *batch)
+{
+    struct head *head = pop_ready(pool);
+    struct turn *turn = &batch->turn[batch->n++];
+    struct head_task *task = head->first;
+    *turn = (struct turn){.first = task};
+    do {
+        pool->n_impatient -= !task->patient;
+        batch->work += task->work;
+        batch->n_tasks++;
         turn->n++;
+        task = task->n_done ? NULL : task->next; /* what was begun is long */
+    } while (task && turn->n < TURN_TASKS_MAX && fits(batch, task) && is_among_its_own(pool, head));
+}
+
+/* Whether there is more than what is done while a sleeping thread wakes. */
+static bool is_worth_waking(const struct pool *pool)
+{
+    return pool->ready_first && (pool->n_impatient || pool->waiting_work > WAKE_WORK);
+}
+
+/* The turns that a thread takes together: small ones, and of many no more than leave every thread of the team its share. None: nobody is
+ * ready, or, for a guest, not with a patient task. */
+static bool take_batch(struct pool *pool, struct batch *batch, bool guest)
+{
+    size_t most = is_worth_waking(pool) ? pool->n_ready / (2 * pool->threads) : BATCH_TURNS_MAX;
+    batch->n = batch->n_tasks = 0;
+    batch->work = 0;
+    while (pool->ready_first && batch->n < BATCH_TURNS_MAX) {
+        const struct head_task *next = pool->ready_first->first;
+        if ((guest && !next->patient) || (batch->n && (batch->n >= most || next->n_done || !fits(batch, next))))
+            break;
+        take_turn(pool, batch);
     }
-    pool->waiting_work -= work;
-    return true;
+    pool->waiting_work -= batch->work;
+    return batch->n > 0;
 }
 
 static struct fork *open_fork(struct pool *pool)
@@ -127,8 +159,7 @@ static void remove_fork(struct pool *pool, struct fork *fork)
 /* Wakes a sleeping thread if there is work that it is meant for; whoever wakes wakes the next while there is more. */
 static void wake_one(struct pool *pool)
 {
-    bool ready = pool->ready_first && (pool->n_impatient || pool->waiting_work > WAKE_WORK);
-    if ((ready || pool->forks) && pool->sleepers)
+    if ((is_worth_waking(pool) || pool->forks) && pool->sleepers)
         pthread_cond_signal(&pool->work);
 }
 
@@ -222,16 +253,15 @@ static void help(struct worker *worker, struct fork *fork)
 
 /* ------------------------------------------------------------------ the team */
 
-/* Takes the turn's tasks out of the FIFO, unless there is more of it to do, and lets the next turn come. */
-static void end_turn(struct pool *pool, const struct turn *turn, bool done)
+/* Takes the turn's tasks out of the FIFO, unless there is more of it to do, and lets the head's next turn come. Under the lock. */
+static void end_turn(struct pool *pool, const struct turn *turn)
 {
-    struct head *head = turn->head;
+    struct head *head = turn->first->head;
     struct head_task *last = turn->first;
     for (size_t i = 1; i < turn->n; i++)
         last = last->next;
-    pthread_mutex_lock(&pool->lock);
-    head->first = done ? last->next : last;
-    if (!done) {
+    head->first = turn->ended ? last->next : last;
+    if (!turn->ended) {
         pool->n_impatient += !last->patient;
         pool->waiting_work += last->work;
     }
@@ -241,37 +271,59 @@ static void end_turn(struct pool *pool, const struct turn *turn, bool done)
         head->last = NULL;
         head->in_turn = false;
     }
-    pthread_mutex_unlock(&pool->lock);
 }
 
-static void run_turn(struct worker *worker, const struct turn *turn)
+/* Reports what is done: a part may be gone after that, and after the last of a head's the head too. */
+static void report(const struct batch *batch)
+{
+    struct part *part = NULL;
+    unsigned n_heads = 0; /* of the part, in a row */
+    for (size_t t = 0; t < batch->n; t++) {
+        struct head_task *task = batch->turn[t].first, *next;
+        for (size_t i = 0; i < batch->turn[t].n && batch->turn[t].ended; i++, task = next) {
+            next = i + 1 < batch->turn[t].n ? task->next : NULL;
+            if (task->part != part && part)
+                part_heads_done(part, n_heads);
+            n_heads = task->part == part ? n_heads + 1 : 1;
+            part = task->part;
+        }
+    }
+    if (part)
+        part_heads_done(part, n_heads);
+}
+
+static void run_batch(struct worker *worker, struct batch *batch, bool guest)
 {
     struct pool *pool = worker->pool;
-    struct head_task *task = turn->first, *next;
-    uint64_t start = clock_ns();
-    if (task->n_done == 0)
-        atomic_fetch_sub(&pool->totals.queued, turn->n); /* they wait no more */
-    bool done = pool->run(worker, task, turn->n);
-    atomic_fetch_add(&pool->totals.busy_ns, clock_ns() - start);
-    end_turn(pool, turn, done);                                 /* unless all is done, others may be at it already */
-    for (size_t i = 0; i < turn->n && done; i++, task = next) { /* a part may be gone after this, after the last the head too */
-        next = i + 1 < turn->n ? task->next : NULL;
-        part_head_done(task->part);
-    }
+    uint64_t start = clock_ns(), now = start;
+    size_t n_begun = 0;
+    for (size_t t = 0; t < batch->n; t++)
+        n_begun += batch->turn[t].first->n_done == 0 ? batch->turn[t].n : 0;
+    if (n_begun)
+        atomic_fetch_sub(&pool->totals.queued, n_begun); /* they wait no more */
+    pool->run(worker, batch->turn, batch->n, &now);
+    atomic_fetch_add(&pool->totals.busy_ns, now - start);
+    pthread_mutex_lock(&pool->lock);
+    for (size_t t = 0; t < batch->n; t++)
+        end_turn(pool, &batch->turn[t]);
+    if (guest) /* who may leave what has become ready, and the team has looked for it in vain meanwhile */
+        wake_one(pool);
+    pthread_mutex_unlock(&pool->lock); /* unless all is done, others may be at it already */
+    report(batch);
 }
 
 bool pool_help(struct pool *pool, struct worker *guest)
 {
-    struct turn turn;
+    struct batch batch;
     if (!atomic_load(&pool->pending))
         return false;
     pthread_mutex_lock(&pool->lock);
-    bool any = pool->ready_first && pool->ready_first->first->patient && take_ready(pool, &turn);
+    bool any = take_batch(pool, &batch, true);
     pthread_mutex_unlock(&pool->lock);
     if (!any)
         return false;
     guest->pool = pool;
-    run_turn(guest, &turn);
+    run_batch(guest, &batch, true);
     return true;
 }
 
@@ -283,15 +335,14 @@ void pool_hurry(struct pool *pool)
 }
 
 /* Waits for a turn or a fork; false when the pool stops. */
-static bool next_work(struct pool *pool, struct turn *turn, struct fork **fork)
+static bool next_work(struct pool *pool, struct batch *batch, struct fork **fork)
 {
     uint64_t give_up = clock_ns() + pool->spin_ns;
     while (!atomic_load(&pool->pending) && clock_ns() < give_up)
         sched_yield();
-    *turn = (struct turn){0};
     *fork = NULL;
     pthread_mutex_lock(&pool->lock);
-    while (!take_ready(pool, turn) && !(*fork = open_fork(pool)) && !pool->stop) {
+    while (!take_batch(pool, batch, false) && !(*fork = open_fork(pool)) && !pool->stop) {
         pool->sleepers++;
         pthread_cond_wait(&pool->work, &pool->lock);
         pool->sleepers--;
@@ -300,7 +351,7 @@ static bool next_work(struct pool *pool, struct turn *turn, struct fork **fork)
         atomic_fetch_add(&(*fork)->helpers, 1);
     wake_one(pool);
     pthread_mutex_unlock(&pool->lock);
-    return turn->head || *fork;
+    return batch->n || *fork;
 }
 
 static void pin(const struct pool *pool, size_t thread)
@@ -324,7 +375,7 @@ void worker_free(struct worker *worker)
 static void team_member(struct pool *pool, size_t thread, size_t team_size)
 {
     struct worker worker = {.pool = pool};
-    struct turn turn;
+    struct batch batch;
     struct fork *fork;
     pin(pool, thread);
     pthread_mutex_lock(&pool->lock);
@@ -332,9 +383,9 @@ static void team_member(struct pool *pool, size_t thread, size_t team_size)
     pool->failed = team_size != pool->threads;
     pthread_cond_broadcast(&pool->joined);
     pthread_mutex_unlock(&pool->lock);
-    while (next_work(pool, &turn, &fork)) {
-        if (turn.head)
-            run_turn(&worker, &turn);
+    while (next_work(pool, &batch, &fork)) {
+        if (batch.n)
+            run_batch(&worker, &batch, false);
         else
             help(&worker, fork);
     }

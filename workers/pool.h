@@ -4,6 +4,7 @@
  * from the inbox. A head is in the inbox at most once, and runs one task at a time: taking it from the inbox is the turn. Long
  * tasks take several turns, so that the heads of one message read its tensors side by side, and other messages come in between;
  * several small ones make one turn, while only their own stream waits: their rows are warm, and what a turn costs is paid once.
+ * A thread takes the turns of several heads at once while they are small, as many as leave enough for the others.
  * Inside a turn, a long attention may be forked: its units are offered to idle threads of the same team and joined before the
  * turn ends.
  * Threads: submit from any thread; everything else inside. One lock per pool, held for a few instructions only; it also
@@ -39,11 +40,22 @@ struct worker {
     struct scratch audit;   /* what an audited head's full cache answers */
 };
 
-/* Called on a team's thread, or a helper's, with the head's turn held: runs its next n tasks, at most HEAD_TASKS_MAX (head.c). False:
- * there is more of the task to do, in another turn; only of one that has the turn for itself. */
-typedef bool pool_run(struct worker *worker, struct head_task *first, size_t n);
+enum {
+    TURN_TASKS_MAX = 16,
+    BATCH_TURNS_MAX = 32,
+    BATCH_TASKS_MAX = 64,
+};
 
-enum { HEAD_TASKS_MAX = 16 };
+/* A head's turn: its next tasks, which stay linked in its FIFO until the turn ends. */
+struct turn {
+    struct head_task *first;
+    size_t n;
+    bool ended; /* by pool_run. False: there is more of the task to do, in another turn; only where n is 1 */
+};
+
+/* Called on a team's thread, or a helper's, with the turns of different heads held: runs them in order (head.c). Together they have at
+ * most BATCH_TASKS_MAX tasks. *now: the clock when it is called, and when it returns. */
+typedef void pool_run(struct worker *worker, struct turn *turn, size_t n, uint64_t *now);
 
 int pool_create(struct pool **out, const struct config_pool *config, double spin_seconds, pool_run *run, struct fault *fault);
 void pool_destroy(struct pool *pool); /* the inbox must be empty; NULL is allowed */
@@ -53,7 +65,7 @@ void worker_free(struct worker *worker);
 /* Hands tasks (linked by next) to the heads' FIFOs, in order. All heads belong to this pool. */
 void pool_submit(struct pool *pool, struct head_task *first);
 
-/* Runs one turn on the calling thread, if the next one's tasks are patient: false, and nothing happened, otherwise. A few microseconds
+/* Runs some turns on the calling thread, if the next one's task is patient: false, and nothing happened, otherwise. Some microseconds
  * of work that a thread would sooner do than be woken for. */
 bool pool_help(struct pool *pool, struct worker *guest);
 

@@ -4,6 +4,7 @@
 #include "workers/pool.h"
 #include "workers/stream.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +29,7 @@ static struct engine_stream no_stream, other_stream;
 static struct part endless = {.stream = &no_stream};
 
 /* Every third task takes three turns, when it has them for itself. */
-static bool count(struct worker *worker, struct head_task *task, size_t n)
+static bool count_turn(struct worker *worker, struct head_task *task, size_t n)
 {
     struct dummy *d = (struct dummy *)task->head;
     bool alone = !atomic_exchange(&d->running, true), done = n > 1 || d->next % 3 || ++task->n_done == 3;
@@ -46,6 +47,17 @@ static bool count(struct worker *worker, struct head_task *task, size_t n)
     atomic_store(&d->running, false);
     atomic_fetch_add(&d->n_done, done ? n : 0);
     return done;
+}
+
+static void count(struct worker *worker, struct turn *turn, size_t n, uint64_t *now)
+{
+    size_t n_tasks = 0;
+    for (size_t i = 0; i < n; i++) {
+        n_tasks += turn[i].n;
+        turn[i].ended = count_turn(worker, turn[i].first, turn[i].n);
+    }
+    if (n > BATCH_TURNS_MAX || n_tasks > BATCH_TASKS_MAX)
+        abort();
 }
 
 static struct pool *make(size_t threads, double spin_seconds)
@@ -199,6 +211,38 @@ static void patient_tasks_wait_for_help_and_others_do_not(void)
     worker_free(&guest);
 }
 
+static void *help_once(void *context)
+{
+    struct worker guest = {0};
+    CU_ASSERT(pool_help(context, &guest));
+    worker_free(&guest);
+    return NULL;
+}
+
+/* A head is with a helper when its next task comes, so the team is woken for nothing or not at all; then the helper leaves. */
+static void what_a_helper_leaves_is_not_forgotten(void)
+{
+    struct pool *pool = make(1, 0);
+    struct dummy *d = calloc(1, sizeof *d);
+    atomic_bool gate = false;
+    pthread_t helper;
+    atomic_store(&endless.heads_left, 1u << 30);
+    d->head.pool = pool;
+    d->gate = &gate;
+    take_a_nap(2000000); /* the team sleeps */
+    submit_each(d, 1, 1, true);
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&helper, NULL, help_once, pool), 0);
+    while (!atomic_load(&d->running))
+        sched_yield();
+    d->task[1] = (struct head_task){.part = &endless, .head = &d->head, .work = 1};
+    pool_submit(pool, &d->task[1]);
+    atomic_store(&gate, true);
+    pthread_join(helper, NULL);
+    wait_for(d, 1, 2);
+    pool_destroy(pool);
+    free(d);
+}
+
 /* The only thread is held up while two heads get a backlog; then each has its turns. */
 static size_t longest_turn(struct engine_stream *second_stream, double work)
 {
@@ -227,14 +271,14 @@ static size_t longest_turn(struct engine_stream *second_stream, double work)
 
 static void a_turn_takes_several_small_tasks_when_only_its_own_stream_waits(void)
 {
-    CU_ASSERT_EQUAL(longest_turn(&no_stream, 1), HEAD_TASKS_MAX);
+    CU_ASSERT_EQUAL(longest_turn(&no_stream, 1), TURN_TASKS_MAX);
     CU_ASSERT_EQUAL(longest_turn(&no_stream, 1e6), 1); /* none is small */
     size_t some = longest_turn(&no_stream, 60e3);      /* a few of them are */
-    CU_ASSERT(some > 1 && some < HEAD_TASKS_MAX);
+    CU_ASSERT(some > 1 && some < TURN_TASKS_MAX);
     CU_ASSERT_EQUAL(longest_turn(&other_stream, 1), 1);
 }
 
 TEST_SUITE("workers/pool", TEST(every_task_runs_in_its_heads_order_and_never_two_at_a_time), TEST(pools_come_and_go_many_times),
            TEST(several_pools_work_side_by_side), TEST(a_pinned_pool_runs_where_it_was_told),
-           TEST(patient_tasks_wait_for_help_and_others_do_not),
+           TEST(patient_tasks_wait_for_help_and_others_do_not), TEST(what_a_helper_leaves_is_not_forgotten),
            TEST(a_turn_takes_several_small_tasks_when_only_its_own_stream_waits))
