@@ -111,12 +111,12 @@ bench:
 	@cat $(B)/bench.jsonl
 	@$(B)/attn bench plot --results $(B)/bench.jsonl --plot $(B)/bench.svg
 
-## fuzz: run each fuzz target for SECONDS (default 60), sanitized
+## fuzz: run each fuzz target for SECONDS (default 60), sanitized, as many at a time as there are CPUs
 SECONDS := 60
 fuzz:
 	@tools/deps build lint
 	@$(MAKE) -j$(JOBS) --no-print-directory FLAVOUR=fuzz CC=clang fuzz-build
-	@$(MAKE) --no-print-directory FLAVOUR=fuzz CC=clang fuzz-run
+	@$(MAKE) -j$(JOBS) --output-sync=target --no-print-directory FLAVOUR=fuzz CC=clang fuzz-run
 
 ## install: copy programs, library, headers, Python client and example configuration under PREFIX (default /usr/local)
 install: $(B)/attnd $(B)/attn
@@ -175,12 +175,11 @@ $(B)/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(LIBRARY)
 
 .PHONY: fuzz-build fuzz-run
 fuzz-build: $(FUZZERS)
-fuzz-run: $(FUZZERS)
-	$(Q)for f in $(FUZZERS); do \
-	    name=$${f##*/fuzz_}; mkdir -p $(B)/corpus/$$name; \
-	    $$f -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=4096 -print_final_stats=1 -artifact_prefix=$(B)/$$name- \
-	        $(B)/corpus/$$name tests/fuzz/corpus/$$name || exit 1; \
-	done
+fuzz-run: $(FUZZERS:$(B)/fuzz_%=fuzz-run-%)
+fuzz-run-%: $(B)/fuzz_% FORCE
+	@mkdir -p $(B)/corpus/$*
+	$(Q)$< -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=4096 -print_final_stats=1 -artifact_prefix=$(B)/$*- \
+	    $(B)/corpus/$* tests/fuzz/corpus/$*
 
 $(O)/lib/config/builtin.o: config/attnd.yaml # embedded, and unseen by -MMD
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static const char usage[] =
@@ -43,6 +44,18 @@ static int wait_for_signal(const sigset_t *set)
     return signal_number;
 }
 
+/* A connection takes a descriptor, so as many as may be had: the soft limit is mostly meant for programs that use select(). */
+static void raise_descriptors(struct log *log)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit))
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit))
+        getrlimit(RLIMIT_NOFILE, &limit);
+    log_event(log, LOG_INFO, "descriptors", LOG_COUNT("limit", (uint64_t)limit.rlim_cur));
+}
+
 static int run(const struct config *config)
 {
     struct fault fault = {0};
@@ -55,6 +68,7 @@ static int run(const struct config *config)
     sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     log_init(&log, STDERR_FILENO, (enum log_level)log_level_from_name(config->log_level), LOG_PER_SECOND);
+    raise_descriptors(&log);
     if (daemon_start(&daemon, config, NULL, &log, &fault)) {
         fprintf(stderr, "attnd: %s: %s (%s)\n", err_sentence(fault.err), fault.text, err_advice(fault.err));
         return 1;

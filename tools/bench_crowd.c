@@ -1,6 +1,8 @@
 /* attn bench crowd: many streams in one message, and one producer among peers that behave badly.
  *
- * Steps: every step brings each of N streams one token, in one message of N parts or in N messages, in turns; answered before the next.
+ * Steps: every step brings each of N streams one token and is answered before the next: in one message of N parts, in N messages that are
+ * all under way at once, and in N messages each of which is answered before the next is sent; in turns. Every head reads the rows of
+ * its own cache in each of them, so the more tokens are held, the nearer they come to each other: --held 1 shows what messages cost.
  * Company: the round trips of one producer, alone and beside
  *     deaf      a subscriber to all outputs that reads nothing
  *     silent    a producer that confirms nothing, so that its replies are kept until its credit is used up, and then is refused
@@ -116,6 +118,14 @@ static int step_apart(struct crowd *c, struct fault *fault)
     return err;
 }
 
+static int step_one_by_one(struct crowd *c, struct fault *fault)
+{
+    int err = 0;
+    for (size_t i = 0; i < c->o->streams && !err; i++)
+        err = attnd_step(c->client, 0, &c->part[i], 1, fault);
+    return err;
+}
+
 /* Steps a second. */
 static int rate_of(struct crowd *c, int (*step)(struct crowd *c, struct fault *fault), double seconds, double *per_second,
                    struct fault *fault)
@@ -129,36 +139,47 @@ static int rate_of(struct crowd *c, int (*step)(struct crowd *c, struct fault *f
     return err;
 }
 
+enum { TOGETHER, APART, ONE_BY_ONE, WAYS };
+
+static int (*const ways[WAYS])(struct crowd *c, struct fault *fault) = {step_together, step_apart, step_one_by_one};
+
+/* rate[w]: tokens a second of a way; times[w]: of the first to its, in the same round. */
+static int print_steps(const struct options *o, const double rate[WAYS], const double times[WAYS], struct fault *fault)
+{
+    if (o->json)
+        return command_print_json(who,
+                                  json_pack("{ss sI sI sI sI sf sf sf sf sf}", "measures", "steps", "streams",
+                                            (json_int_t)o->streams, "heads", (json_int_t)o->heads, "key_dim",
+                                            (json_int_t)o->dim, "tokens_held", (json_int_t)o->held, "one_message_tokens_per_s",
+                                            rate[TOGETHER], "messages_tokens_per_s", rate[APART], "ratio", times[APART],
+                                            "one_by_one_tokens_per_s", rate[ONE_BY_ONE], "ratio_one_by_one", times[ONE_BY_ONE]))
+                   ? fault_set(fault, ERR_IO, "printing")
+                   : 0;
+    printf("%zu streams of %zu heads, d = %zu, %zu tokens held, a token each:\n"
+           "    in one message                            %9.0f tokens/s\n"
+           "    in as many messages, all under way        %9.0f tokens/s, one message is %.2f times as fast\n"
+           "    in as many messages, one after the other  %9.0f tokens/s, one message is %.2f times as fast\n",
+           (size_t)o->streams, (size_t)o->heads, (size_t)o->dim, (size_t)o->held, rate[TOGETHER], rate[APART], times[APART],
+           rate[ONE_BY_ONE], times[ONE_BY_ONE]);
+    return 0;
+}
+
 static int measure_steps(struct crowd *c, struct fault *fault)
 {
-    double together[ROUNDS], apart[ROUNDS], ratio[ROUNDS];
+    double per_second[WAYS][ROUNDS], ratio[WAYS][ROUNDS], rate[WAYS], times[WAYS];
     int err = 0;
     for (uint64_t i = 0; i < c->o->held && !err; i++)
         err = step_together(c, fault);
-    for (size_t r = 0; r < ROUNDS && !err; r++) {
-        err = rate_of(c, step_together, c->o->seconds / ROUNDS, &together[r], fault);
-        if (!err)
-            err = rate_of(c, step_apart, c->o->seconds / ROUNDS, &apart[r], fault);
-        if (!err)
-            ratio[r] = together[r] / apart[r];
+    for (size_t r = 0; r < ROUNDS && !err; r++)
+        for (size_t w = 0; w < WAYS && !err; w++) {
+            err = rate_of(c, ways[w], c->o->seconds / ROUNDS, &per_second[w][r], fault);
+            ratio[w][r] = err ? 0 : per_second[TOGETHER][r] / per_second[w][r];
+        }
+    for (size_t w = 0; w < WAYS && !err; w++) {
+        rate[w] = median(per_second[w], ROUNDS) * (double)c->o->streams;
+        times[w] = median(ratio[w], ROUNDS);
     }
-    if (err)
-        return err;
-    double n = (double)c->o->streams, one = median(together, ROUNDS) * n, many = median(apart, ROUNDS) * n,
-           times = median(ratio, ROUNDS);
-    if (c->o->json)
-        return command_print_json(who,
-                                  json_pack("{ss sI sI sI sI sf sf sf}", "measures", "steps", "streams",
-                                            (json_int_t)c->o->streams, "heads", (json_int_t)c->o->heads, "key_dim",
-                                            (json_int_t)c->o->dim, "tokens_held", (json_int_t)c->o->held,
-                                            "one_message_tokens_per_s", one, "messages_tokens_per_s", many, "ratio", times))
-                   ? fault_set(fault, ERR_IO, "printing")
-                   : 0;
-    printf(
-        "%zu streams of %zu heads, d = %zu, %zu tokens held: in one message %.0f tokens/s, in %zu messages %.0f, ratio %.2f\n",
-        (size_t)c->o->streams, (size_t)c->o->heads, (size_t)c->o->dim, (size_t)c->o->held, one, (size_t)c->o->streams, many,
-        times);
-    return 0;
+    return err ? err : print_steps(c->o, rate, times, fault);
 }
 
 /* ------------------------------------------------------------------ company */

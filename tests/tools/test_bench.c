@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LINES_MAX = 64, ARGS_MAX = 12 };
+enum { LINES_MAX = 64, ARGS_MAX = 20 };
 
 struct lines {
     int code;
@@ -416,6 +416,7 @@ static void a_crowd_is_measured_in_one_message_and_in_bad_company(void)
     CU_ASSERT_EQUAL_FATAL(lines.n, 6); /* steps, and company: none, three kinds, all of them */
     CU_ASSERT_STRING_EQUAL(text(lines.line[0], "measures"), "steps");
     CU_ASSERT(number(lines.line[0], "one_message_tokens_per_s") > 0 && number(lines.line[0], "messages_tokens_per_s") > 0);
+    CU_ASSERT(number(lines.line[0], "one_by_one_tokens_per_s") > 0);
     for (size_t i = 1; i < lines.n; i++) {
         CU_ASSERT_STRING_EQUAL(text(lines.line[i], "measures"), "company");
         CU_ASSERT(number(lines.line[i], "seconds_p50") > 0);
@@ -426,10 +427,38 @@ static void a_crowd_is_measured_in_one_message_and_in_bad_company(void)
     drop(&lines);
 }
 
+/* Which also shows that the daemon holds them all, and gives back what their messages took. */
+static void a_soak_tells_memory_and_descriptors_of_every_interval(void)
+{
+    struct lines lines;
+    if (!is_beside("attnd")) {
+        printf(" (attnd is not built: passed over) ");
+        return;
+    }
+    bench(&lines, "soak --seconds 0.25 --connections 7 --streams 30 --held 16 --dim 8 --group 3 --json");
+    CU_ASSERT_EQUAL(lines.code, COMMAND_DONE);
+    CU_ASSERT_EQUAL_FATAL(lines.n, 6);
+    for (size_t i = 0; i < 5; i++) {
+        CU_ASSERT_STRING_EQUAL(text(lines.line[i], "measures"), "interval");
+        CU_ASSERT(number(lines.line[i], "tokens_per_second") > 0 && number(lines.line[i], "resident_bytes") > 0);
+        CU_ASSERT(number(lines.line[i], "seconds_p99") >= number(lines.line[i], "seconds_p50"));
+        CU_ASSERT(number(lines.line[i], "descriptors") > 7); /* one for each connection, at least */
+    }
+    CU_ASSERT_STRING_EQUAL(text(lines.line[5], "measures"), "soak");
+    CU_ASSERT_EQUAL(number(lines.line[5], "descriptors_growth"), 0);
+    ASSERT_NEAR(number(lines.line[5], "ratio_p99") * number(lines.line[0], "seconds_p99"), number(lines.line[4], "seconds_p99"),
+                1e-9);
+    drop(&lines);
+    bench(&lines, "soak --connections 3 --streams 2");
+    CU_ASSERT_EQUAL(lines.code, COMMAND_USAGE);
+    drop(&lines);
+}
+
 TEST_SUITE("tools/bench", TEST(every_kernel_has_lines_whose_numbers_fit_together),
            TEST(only_runs_one_kernel_on_the_instruction_set_asked_for), TEST(what_it_does_not_have_is_wrong_usage),
            TEST(two_files_are_compared_case_by_case), TEST(files_that_cannot_be_compared_are_named),
            TEST(results_are_drawn_or_it_says_what_is_missing), TEST(every_policy_with_a_budget_has_a_line_and_keeps_to_it),
            TEST(clusters_make_subgen_good_and_without_them_it_samples_and_says_so),
            TEST(the_pipeline_is_measured_beside_an_echo_of_as_many_bytes),
-           TEST(a_crowd_is_measured_in_one_message_and_in_bad_company))
+           TEST(a_crowd_is_measured_in_one_message_and_in_bad_company),
+           TEST(a_soak_tells_memory_and_descriptors_of_every_interval))

@@ -6,6 +6,7 @@ int bench_kernels(int argc, char **argv);
 int bench_plot(int argc, char **argv);
 int bench_pipeline(int argc, char **argv);
 int bench_crowd(int argc, char **argv);
+int bench_soak(int argc, char **argv);
 int bench_policies(int argc, char **argv);
 int bench_echo(int argc, char **argv); /* the other end of bench_pipeline's echo, in a process of its own */
 
