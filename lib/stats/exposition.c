@@ -117,6 +117,19 @@ static void add_reasons(struct text *t, const char *prefix, const struct metric 
     }
 }
 
+/* Prometheus wants base units, and bits are none. */
+static struct metric in_base_units(size_t id, struct metric_value *value)
+{
+    struct metric metric = metric_table[id];
+    if (id == METRIC_BITS) {
+        metric.name = "memory_bytes_per_coordinate";
+        metric.unit = "bytes";
+        metric.help = "Allocated bytes over the numbers (coordinates of keys and values) that were appended.";
+        value->number /= 8;
+    }
+    return metric;
+}
+
 static void add_value(struct text *t, size_t scope, const char *name, const struct metric *metric,
                       const struct metric_value *value)
 {
@@ -150,8 +163,11 @@ void exposition_add(struct exposition *e, const char *name, const struct metric_
 {
     size_t scope = scope_index(values->scope);
     for (size_t i = 0; i < N_METRIC; i++)
-        if (values->value[i].present)
-            add_value(&e->family[i][scope], scope, name, &metric_table[i], &values->value[i]);
+        if (values->value[i].present) {
+            struct metric_value value = values->value[i];
+            const struct metric metric = in_base_units(i, &value);
+            add_value(&e->family[i][scope], scope, name, &metric, &value);
+        }
 }
 
 char *exposition_finish(struct exposition *e)

@@ -7,7 +7,7 @@
  *     exposition_add(e, "window", &profile_values); attnd_profile_streams_open{profile="window"} 1
  *     char *text = exposition_finish(e);            malloc'd; e is gone
  *
- * A family per metric and scope, with its HELP and TYPE, so that summing over a label never counts twice. Histograms have one
+ * A family per metric and scope, with its HELP and TYPE, in base units (bits become bytes), so that summing over a label never counts twice. Histograms have one
  * bucket per power of two. Threads: one at a time. */
 #ifndef ATTND_STATS_EXPOSITION_H
 #define ATTND_STATS_EXPOSITION_H
