@@ -48,11 +48,12 @@ INLINE vi v_load_bytes(const void *p)
     return _mm256_cvtepi8_epi32(_mm_loadl_epi64(p));
 }
 
-/* Lane l: bits 2 (first + l) and the next of a word; first: 0, or W where that is not too far. */
-INLINE vi v_pairs_of_bits(uint32_t word, size_t first)
+/* Lane l: table[code], the code being bits 2 (first + l) and the next of a word; first: 0, or W where that is not too far. */
+INLINE vf v_lookup_pairs(const float table[4], uint32_t word, size_t first)
 {
     vi shift = _mm256_add_epi32(_mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14), v_set1_bits((int32_t)(2 * first)));
-    return _mm256_and_si256(_mm256_srlv_epi32(v_set1_bits((int32_t)word), shift), v_set1_bits(3));
+    vi codes = _mm256_srlv_epi32(v_set1_bits((int32_t)word), shift); /* what is above 2 bits is not looked at */
+    return _mm256_permutevar_ps(_mm256_broadcast_ps((const void *)table), codes);
 }
 
 /* Lanes as pairs of signed 16-bit integers: a0 b0 + a1 b1. */

@@ -43,11 +43,12 @@ INLINE vi v_load_bytes(const void *p)
     return _mm512_cvtepi8_epi32(_mm_loadu_si128(p));
 }
 
-INLINE vi v_pairs_of_bits(uint32_t word, size_t first)
+INLINE vf v_lookup_pairs(const float table[4], uint32_t word, size_t first)
 {
     (void)first; /* 0 */
     vi shift = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    return _mm512_and_si512(_mm512_srlv_epi32(v_set1_bits((int32_t)word), shift), v_set1_bits(3));
+    vi codes = _mm512_srlv_epi32(v_set1_bits((int32_t)word), shift);
+    return _mm512_permutevar_ps(_mm512_broadcast_f32x4(_mm_loadu_ps(table)), codes);
 }
 
 INLINE vi v_multiply_pairs(vi a, vi b)

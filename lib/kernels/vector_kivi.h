@@ -1,6 +1,6 @@
 /* The kernels of kivi2 (kernels/kivi.h) in vectors of any width: include after a vector_<isa>_quant.h and the kernels of f32 rows.
- * Rows are packed and read back to the bit as scalar_kivi.c does; attention reads them back a panel or some rows at a time, and then
- * works on f32. */
+ * Rows are packed and read back to the bit as scalar_kivi.c does. A group has but four numbers, so a code is looked up in a table of
+ * them, which one operation does for a vector, and attention works on f32 from there. */
 #ifndef ATTND_KERNELS_VECTOR_KIVI_H
 #define ATTND_KERNELS_VECTOR_KIVI_H
 
@@ -11,7 +11,8 @@
 #include "kernels/vector_rows.h"
 #include "kernels/vector_score.h"
 
-enum { KIVI_FLOATS = 16 * SHAPE_DIM_MAX, KIVI_QUERIES = 64 };
+/* Floats that values are widened to at a time: half of a first-level cache. */
+enum { KIVI_FLOATS = 4 * SHAPE_DIM_MAX, KIVI_QUERIES = 64 };
 
 INLINE uint32_t kivi_word(const char *at, size_t i)
 {
@@ -121,21 +122,45 @@ TARGET static void pack_values_kivi2(const float *rows, size_t n, size_t e, void
         }
 }
 
+/* What the codes of a group stand for: zero + scale * 0, 1, 2, 3. Writes W numbers, of which 4 count. */
+INLINE void kivi_table(float scale, float zero, vf steps, float *table)
+{
+    v_store(table, v_add(v_set1(zero), v_mul(v_set1(scale), steps)));
+}
+
+INLINE vf kivi_steps(void)
+{
+    float steps[W];
+    for (size_t l = 0; l < W; l++)
+        steps[l] = (float)(l % 4);
+    return v_load(steps);
+}
+
+enum { KIVI_TABLES = 4 * SHAPE_DIM_MAX + 16 }; /* of all channels, and W numbers */
+
+/* Those of each channel of the group of a row, 4 numbers after 4. */
+INLINE void kivi_tables(const void *keys, size_t d, size_t row, float *tables)
+{
+    struct kivi_params params = kivi_params_of(keys, d, row);
+    vf steps = kivi_steps();
+    for (size_t c = 0; c < d; c += W) { /* padded to whole blocks */
+        float scale[W], zero[W];
+        v_store(scale, v_load_f16(params.scale + 2 * c));
+        v_store(zero, v_load_f16(params.zero + 2 * c));
+        for (size_t l = 0; l < W && c + l < d; l++)
+            kivi_table(scale[l], zero[l], steps, tables + 4 * (c + l));
+    }
+}
+
 /* A panel as one of f32. */
 INLINE void kivi_panel_to_f32(const void *keys, size_t d, size_t row, float *panel)
 {
     const char *codes = kivi_panel(keys, d, row);
-    struct kivi_params params = kivi_params_of(keys, d, row);
-    float scale[SHAPE_DIM_MAX], zero[SHAPE_DIM_MAX];
-    for (size_t c = 0; c < d; c += W) {
-        v_store(scale + c, v_load_f16(params.scale + 2 * c));
-        v_store(zero + c, v_load_f16(params.zero + 2 * c));
-    }
-    for (size_t c = 0; c < d; c++, panel += PANEL) {
-        uint32_t word = kivi_word(codes, c);
+    float tables[KIVI_TABLES];
+    kivi_tables(keys, d, row, tables);
+    for (size_t c = 0; c < d; c++, panel += PANEL)
         for (size_t l = 0; l < PANEL; l += W)
-            v_store(panel + l, v_add(v_set1(zero[c]), v_mul(v_set1(scale[c]), v_to_floats(v_pairs_of_bits(word, l)))));
-    }
+            v_store(panel + l, v_lookup_pairs(tables + 4 * c, kivi_word(codes, c), l));
 }
 
 TARGET static void unpack_keys_kivi2(const void *keys, size_t row, size_t n, size_t d, float *rows)
@@ -149,28 +174,112 @@ TARGET static void unpack_keys_kivi2(const void *keys, size_t row, size_t n, siz
     }
 }
 
+/* A block's 32 columns. */
+INLINE void kivi_block_to_f32(const char *block, vf steps, float *x)
+{
+    float table[W];
+    uint16_t half[2];
+    memcpy(half, block, sizeof half);
+    kivi_table(f16_to_f32(half[0]), f16_to_f32(half[1]), steps, table);
+    for (size_t i = 0; i < QUANT_BLOCK; i += W)
+        v_store(x + i, v_lookup_pairs(table, kivi_word(block + 4, i / 16), i % 16));
+}
+
 TARGET static void unpack_values_kivi2(const void *values, size_t row, size_t n, size_t e, float *rows)
 {
     const char *block = (const char *)values + row * kivi_bytes(e);
-    for (size_t j = 0; j < n; j++, rows += e)
-        for (size_t c = 0; c < e; c += QUANT_BLOCK, block += KIVI_BLOCK_BYTES) {
-            uint16_t half[2];
+    vf steps = kivi_steps();
+    for (size_t j = 0; j < n; j++, rows += e) {
+        size_t c = 0;
+        for (; c + QUANT_BLOCK <= e; c += QUANT_BLOCK, block += KIVI_BLOCK_BYTES)
+            kivi_block_to_f32(block, steps, rows + c);
+        if (c < e) {
             float x[QUANT_BLOCK];
-            memcpy(half, block, sizeof half);
-            vf scale = v_set1(f16_to_f32(half[0])), zero = v_set1(f16_to_f32(half[1]));
-            for (size_t i = 0; i < QUANT_BLOCK; i += W)
-                v_store(x + i, v_add(zero, v_mul(scale, v_to_floats(v_pairs_of_bits(kivi_word(block + 4, i / 16), i % 16)))));
-            memcpy(rows + c, x, (e - c < QUANT_BLOCK ? e - c : QUANT_BLOCK) * sizeof *x);
+            kivi_block_to_f32(block, steps, x);
+            memcpy(rows + c, x, (e - c) * sizeof *x);
+            block += KIVI_BLOCK_BYTES;
         }
+    }
 }
 
+/* m queries against np panels of one group: the sums of score_tile in vector_score.h, in the same order. */
+INLINE void kivi_score_panels(size_t m, size_t np, const float *q, size_t d, const float *tables, const char *codes, float *s,
+                              size_t lds)
+{
+    enum { NV = PANEL / W };
+    size_t nv = np * NV, panel_bytes = kivi_panel_bytes(d);
+    vf acc[MAX_ACCUMULATORS], k[MAX_VECTORS];
+#define CLEAR(t)                                                                                                               \
+    if ((t) < m * nv)                                                                                                          \
+        acc[t] = v_set1(0);
+#define LOAD(v)                                                                                                                \
+    if ((v) < nv)                                                                                                              \
+        k[v] = v_lookup_pairs(tables + 4 * c, kivi_word(codes + (v) / NV * panel_bytes, c), (v) % NV * W);
+#define MULTIPLY(t)                                                                                                            \
+    if ((t) < m * nv)                                                                                                          \
+        acc[t] = v_fma(v_set1(q[(t) / nv * d + c]), k[(t) % nv], acc[t]);
+#define STORE(t)                                                                                                               \
+    if ((t) < m * nv)                                                                                                          \
+        v_store(s + (t) / nv * lds + (t) % nv * W, acc[t]);
+    EACH(CLEAR)
+    for (size_t c = 0; c < d; c++) {
+        EACH_8(LOAD, 0)
+        EACH(MULTIPLY)
+    }
+    EACH(STORE)
+#undef CLEAR
+#undef LOAD
+#undef MULTIPLY
+#undef STORE
+}
+
+/* A panel, or both of a group, against all queries: few at a time, so that the codes are read as they are. One or two take both panels,
+ * that there be enough sums side by side. */
+INLINE void kivi_score_few(const float *q, size_t n_q, size_t d, const float *tables, const char *codes, size_t np, float *s,
+                           size_t lds)
+{
+    size_t n_blocks = (n_q + TILE_QUERIES - 1) / TILE_QUERIES;
+    for (size_t b = 0, m; b < n_blocks; b++, q += m * d, s += m * lds) {
+        m = block_of(n_q, b, n_blocks);
+#define OF(m, np, at) kivi_score_panels(m, np, q, d, tables, codes + (at)*kivi_panel_bytes(d), s + (at)*PANEL, lds)
+        if (m <= 2 && np == 2) {
+            if (m == 1)
+                OF(1, 2, 0);
+            else
+                OF(2, 2, 0);
+            continue;
+        }
+        for (size_t at = 0; at < np; at++)
+            switch (m) {
+            case 1: OF(1, 1, at); break;
+            case 2: OF(2, 1, at); break;
+            case 3: OF(3, 1, at); break;
+            case 4: OF(4, 1, at); break;
+            case 5: OF(5, 1, at); break;
+            default: OF(6, 1, at); break;
+            }
+#undef OF
+    }
+}
+
+/* Few queries meet codes; more are worth a panel of f32. */
 TARGET static void score_kivi2(const float *q, size_t n_q, size_t d, const void *keys, size_t row, size_t n, float *s,
                                size_t lds)
 {
+    float tables[KIVI_TABLES];
     _Alignas(64) float panel[PANEL * SHAPE_DIM_MAX];
-    for (size_t j = 0; j < n; j += PANEL) {
-        kivi_panel_to_f32(keys, d, row + j, panel);
-        score_f32(q, n_q, d, panel, 0, PANEL, s + j, lds);
+    for (size_t j = 0, now; j < n; j += now, row += now) {
+        now = row % KIVI_ROWS == 0 && n - j > PANEL ? KIVI_ROWS : PANEL;
+        if (n_q <= 2 * TILE_QUERIES) {
+            if (j == 0 || row % KIVI_ROWS == 0)
+                kivi_tables(keys, d, row, tables);
+            kivi_score_few(q, n_q, d, tables, kivi_panel(keys, d, row), now / PANEL, s + j, lds);
+            continue;
+        }
+        for (size_t at = 0; at < now; at += PANEL) {
+            kivi_panel_to_f32(keys, d, row + at, panel);
+            score_f32(q, n_q, d, panel, 0, PANEL, s + j + at, lds);
+        }
     }
 }
 

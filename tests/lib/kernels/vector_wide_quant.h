@@ -39,9 +39,9 @@ INLINE vi v_load_bytes(const void *p)
     LANES(vi, ((const int8_t *)p)[l]);
 }
 
-INLINE vi v_pairs_of_bits(uint32_t word, size_t first)
+INLINE vf v_lookup_pairs(const float table[4], uint32_t word, size_t first)
 {
-    LANES(vi, (int32_t)(word >> 2 * (first + l) & 3));
+    LANES(vf, table[word >> 2 * (first + l) & 3]);
 }
 
 INLINE vi v_multiply_pairs(vi a, vi b)
