@@ -6,7 +6,7 @@
 static void rotated_key(enum storage_id id, const void *keys, size_t row, size_t d, const struct sketch_maps *maps, float *x)
 {
     float y[SHAPE_DIM_MAX] = {0};
-    struct sketch_key key;
+    struct sketch_key key = {{{0}, {0}}, {{0}, {0}}};
     sketch_get_key(id, (const uint32_t *)keys + quant_key_unit(sketch_plain(id), d, row), d, &key);
     sketch_decode(id, &key, d, x, y);
     unrotate(y, d, maps->projection[1]);
@@ -37,7 +37,7 @@ static void pack_sketch(enum storage_id id, const float *rows, size_t n, size_t 
 {
     float x[SHAPE_DIM_MAX] = {0}, rest[SHAPE_DIM_MAX] = {0}, norm[QUANT_BLOCKS_MAX] = {0};
     size_t bits = sketch_code_bits(id);
-    struct sketch_key key;
+    struct sketch_key key = {{{0}, {0}}, {{0}, {0}}};
     struct sketch_maps maps;
     sketch_maps_of(d, &maps);
     for (size_t j = 0; j < n; j++, rows += d) {

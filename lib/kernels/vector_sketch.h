@@ -108,7 +108,7 @@ APART void pack_sketch(enum storage_id id, const float *rows, size_t n, size_t d
 {
     struct sketch_maps maps;
     float x[QUANT_ROW_ROOM], rest[QUANT_ROW_ROOM], norm[QUANT_BLOCKS_MAX];
-    struct sketch_key key;
+    struct sketch_key key = {{{0}, {0}}, {{0}, {0}}};
     struct level_finder finder = {{0}, {0}};
     size_t bits = sketch_code_bits(id), padded = quant_blocks(d) * QUANT_BLOCK;
     sketch_maps_of(d, &maps);
@@ -133,7 +133,7 @@ APART void unpack_sketch(enum storage_id id, const void *keys, size_t row, size_
 {
     struct sketch_maps maps;
     float x[QUANT_ROW_ROOM], y[QUANT_ROW_ROOM];
-    struct sketch_key key;
+    struct sketch_key key = {{{0}, {0}}, {{0}, {0}}};
     sketch_maps_of(d, &maps);
     for (size_t j = 0; j < n; j++, rows += d) {
         sketch_get_key(id, (const uint32_t *)keys + quant_key_unit(sketch_plain(id), d, row + j), d, &key);
