@@ -11,7 +11,10 @@
 #ifndef ATTND_KERNELS_AVX2_VALUES_H
 #define ATTND_KERNELS_AVX2_VALUES_H
 
+#include "kernels/element.h"
+#include "kernels/vector_accumulate.h"
 #include "kernels/vector_avx2_quant.h"
+#include "kernels/vector_math.h"
 #include "kernels/vector_rotate.h"
 #include "kernels/vector_tile.h"
 
@@ -162,8 +165,8 @@ INLINE void accumulate_half(enum storage_id id, size_t m, int half, const char *
 #define MULTIPLY(i)                                                                                                            \
     if ((i) < m) {                                                                                                             \
         vi pair = v_set1_bits(w->pair[i][j]);                                                                                  \
-        acc[2 * (i)] = v_pin(v_add_bits(acc[2 * (i)], v_multiply_pairs(even, pair)));                                          \
-        acc[2 * (i) + 1] = v_pin(v_add_bits(acc[2 * (i) + 1], v_multiply_pairs(odd, pair)));                                   \
+        acc[2 * (i)] = v_pin(v_add_pairs(acc[2 * (i)], even, pair));                                                           \
+        acc[2 * (i) + 1] = v_pin(v_add_pairs(acc[2 * (i) + 1], odd, pair));                                                    \
     }
 #define PAIR                                                                                                                   \
     levels_of_pair(id, bytes_of_pair(id, half, rows, rows + stride), table, &even, &odd);                                      \

@@ -1,21 +1,17 @@
-/* The AVX-512 table: the kernels of vector_*.h on this instruction set's vectors. */
+/* The AVX-512 tables: the kernels of vector_*.h on this instruction set's vectors; with VNNI quantised keys have other scores. */
 #ifdef __x86_64__
 
 #include "kernels/vector_avx512.h"
-#include "kernels/vector_avx512_quant.h"
 
-#include "kernels/vector_accumulate.h"
-#include "kernels/vector_math.h"
-#include "kernels/vector_rows.h"
-#include "kernels/vector_score.h"
-
-#include "kernels/vector_quant_keys.h"
-#include "kernels/vector_quant_values.h"
-
-#include "kernels/tables.h"
-#define VECTOR_TABLE kernels_avx512
-#define VECTOR_ISA "avx512"
 #include "kernels/vector_table.h"
+
+const struct kernels kernels_avx512 = VECTOR_TABLE("avx512", true, false, avx512, avx512);
+
+#define avx512_vnni_score_kivi2 avx512_score_kivi2
+#define avx512_vnni_score_rot4s avx512_score_rot4s
+#define avx512_vnni_score_rot3s avx512_score_rot3s
+#define avx512_vnni_score_rot2s avx512_score_rot2s
+const struct kernels kernels_avx512_vnni = VECTOR_TABLE("avx512_vnni", true, false, avx512_vnni, avx512);
 
 #else
 typedef int no_avx512_here; /* a file must not be empty */

@@ -30,6 +30,11 @@ static bool has_avx512(void)
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
+
+static bool has_avx512_vnni(void)
+{
+    return has_avx512() && __builtin_cpu_supports("avx512vnni");
+}
 #endif
 
 /* Slowest first. */
@@ -39,8 +44,7 @@ static const struct {
 } table[] = {
     {&kernels_scalar, always},
 #ifdef __x86_64__
-    {&kernels_avx2, has_avx2},
-    {&kernels_avx512, has_avx512},
+    {&kernels_avx2, has_avx2}, {&kernels_avx512, has_avx512}, {&kernels_avx512_vnni, has_avx512_vnni},
 #endif
 #ifdef __aarch64__
     {&kernels_neon, always}, /* part of the architecture */

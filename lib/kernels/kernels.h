@@ -17,7 +17,7 @@
 #include <stdbool.h>
 
 struct kernels {
-    const char *isa; /* "scalar", "avx2", "avx512", "neon" */
+    const char *isa; /* "scalar", "avx2", "avx512", "avx512_vnni", "neon" */
 
     /* Quantised rows (kernels/quant.h) may meet queries rounded to 16 bits of their largest coordinate, and weights rounded to 16
      * bits of the largest of 32 rows: a hundredth or less of what storing the rows has cost. A query's bits do not depend on the

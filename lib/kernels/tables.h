@@ -6,42 +6,35 @@
 
 extern const struct kernels kernels_scalar;
 #ifdef __x86_64__
-extern const struct kernels kernels_avx2, kernels_avx512;
+extern const struct kernels kernels_avx2, kernels_avx512, kernels_avx512_vnni;
 #endif
 #ifdef __aarch64__
 extern const struct kernels kernels_neon;
 #endif
 
-/* The kernels of quantised rows that run anywhere: scalar_quant.c. */
-#define SCALAR_QUANT(x)                                                                                                        \
-    void scalar_score_##x(const float *q, size_t n_q, size_t d, const void *keys, size_t row, size_t n, float *s, size_t lds); \
-    void scalar_accumulate_##x(const float *p, size_t ldp, const float *f, size_t n_q, const void *values, size_t row,         \
-                               size_t n, size_t e, float *acc, size_t lda);                                                    \
-    void scalar_pack_keys_##x(const float *rows, size_t n, size_t d, void *keys, size_t row);                                  \
-    void scalar_pack_values_##x(const float *rows, size_t n, size_t e, void *values, size_t row);                              \
-    void scalar_unpack_keys_##x(const void *keys, size_t row, size_t n, size_t d, float *rows);                                \
-    void scalar_unpack_values_##x(const void *values, size_t row, size_t n, size_t e, float *rows);                            \
-    size_t scalar_nearest_##x(const float *key, size_t d, const void *keys, size_t n, float *distance);
-SCALAR_QUANT(q8_0)
-SCALAR_QUANT(q4_0)
-SCALAR_QUANT(q4_0h)
-SCALAR_QUANT(rot8)
-SCALAR_QUANT(rot4)
-SCALAR_QUANT(rot3)
-SCALAR_QUANT(rot2)
-SCALAR_QUANT(kivi2)
-#undef SCALAR_QUANT
-
-/* Keys with a sketch: scalar_sketch.c. */
-#define SCALAR_SKETCH(x)                                                                                                       \
-    void scalar_score_##x(const float *q, size_t n_q, size_t d, const void *keys, size_t row, size_t n, float *s, size_t lds); \
-    void scalar_pack_keys_##x(const float *rows, size_t n, size_t d, void *keys, size_t row);                                  \
-    void scalar_unpack_keys_##x(const void *keys, size_t row, size_t n, size_t d, float *rows);                                \
-    size_t scalar_nearest_##x(const float *key, size_t d, const void *keys, size_t n, float *distance);
-SCALAR_SKETCH(rot4s)
-SCALAR_SKETCH(rot3s)
-SCALAR_SKETCH(rot2s)
-#undef SCALAR_SKETCH
+/* The kernels of quantised rows, in files of their own: scalar_quant.c, scalar_kivi.c and scalar_sketch.c; <isa>_quant.c. */
+#define KEY_SLOTS(isa, x)                                                                                                      \
+    void isa##_score_##x(const float *q, size_t n_q, size_t d, const void *keys, size_t row, size_t n, float *s, size_t lds);  \
+    void isa##_pack_keys_##x(const float *rows, size_t n, size_t d, void *keys, size_t row);                                   \
+    void isa##_unpack_keys_##x(const void *keys, size_t row, size_t n, size_t d, float *rows);                                 \
+    size_t isa##_nearest_##x(const float *key, size_t d, const void *keys, size_t n, float *distance);
+#define VALUE_SLOTS(isa, x)                                                                                                    \
+    void isa##_accumulate_##x(const float *p, size_t ldp, const float *f, size_t n_q, const void *values, size_t row,          \
+                              size_t n, size_t e, float *acc, size_t lda);                                                     \
+    void isa##_pack_values_##x(const float *rows, size_t n, size_t e, void *values, size_t row);                               \
+    void isa##_unpack_values_##x(const void *values, size_t row, size_t n, size_t e, float *rows);
+#define QUANT_SLOTS(isa)                                                                                                       \
+    KEY_SLOTS(isa, q8_0)                                                                                                       \
+    VALUE_SLOTS(isa, q8_0) KEY_SLOTS(isa, q4_0) VALUE_SLOTS(isa, q4_0) KEY_SLOTS(isa, q4_0h) VALUE_SLOTS(isa, q4_0h)           \
+        KEY_SLOTS(isa, rot8) VALUE_SLOTS(isa, rot8) KEY_SLOTS(isa, rot4) VALUE_SLOTS(isa, rot4) KEY_SLOTS(isa, rot3)           \
+            VALUE_SLOTS(isa, rot3) KEY_SLOTS(isa, rot2) VALUE_SLOTS(isa, rot2) KEY_SLOTS(isa, kivi2) VALUE_SLOTS(isa, kivi2)   \
+                KEY_SLOTS(isa, rot4s) KEY_SLOTS(isa, rot3s) KEY_SLOTS(isa, rot2s)
+QUANT_SLOTS(scalar)
+#ifdef __x86_64__
+QUANT_SLOTS(avx2)
+QUANT_SLOTS(avx512)
+QUANT_SLOTS(avx512_vnni) /* of these, scores that vector_quant_scores.h has are there */
+#endif
 
 /* A slot's functions, one per storage or element type, by their names' ends; `quant` is what those of quantised rows begin with.
  * Keys with a sketch have functions of their own, values beside them are those of the plain storage. */

@@ -62,6 +62,12 @@ INLINE vi v_multiply_pairs(vi a, vi b)
     return _mm256_madd_epi16(a, b);
 }
 
+/* Products of pairs added to what lanes have. */
+INLINE vi v_add_pairs(vi sum, vi a, vi b)
+{
+    return v_add_bits(sum, _mm256_madd_epi16(a, b));
+}
+
 /* Bytes 0 and 2 of each lane, or bytes 1 and 3, as pairs of signed 16-bit integers. */
 INLINE vi v_even_bytes(vi x)
 {

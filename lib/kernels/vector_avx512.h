@@ -8,7 +8,11 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifdef VECTOR_VNNI
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")))
+#else
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
+#endif
 #define INLINE static inline __attribute__((always_inline)) TARGET
 
 enum { W = 16 };

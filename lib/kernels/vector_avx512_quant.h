@@ -56,6 +56,15 @@ INLINE vi v_multiply_pairs(vi a, vi b)
     return _mm512_madd_epi16(a, b);
 }
 
+INLINE vi v_add_pairs(vi sum, vi a, vi b)
+{
+#ifdef VECTOR_VNNI
+    return _mm512_dpwssd_epi32(sum, a, b);
+#else
+    return v_add_bits(sum, _mm512_madd_epi16(a, b));
+#endif
+}
+
 INLINE vi v_even_bytes(vi x)
 {
     return _mm512_srai_epi16(_mm512_slli_epi16(x, 8), 8);

@@ -50,7 +50,7 @@ INLINE vf v_exp_weight(vf x)
     return v_above(x, v_set1(-86.5f), v_floats(v_add_bits(v_bits(y), v_shift_left(v_bits(rounded), 23))));
 }
 
-TARGET static void exponential(const float *x, size_t n, float *y)
+TARGET static inline void exponential(const float *x, size_t n, float *y)
 {
     size_t i = 0;
     for (; i + W <= n; i += W)
@@ -78,7 +78,7 @@ INLINE vf weigh_part(float *s, size_t j, size_t from, size_t to, vf max)
     return v_keep_lanes(p, from, to, v_set1(0));
 }
 
-TARGET static float weigh(float *s, size_t lo, size_t hi, size_t n, const float *log_w, float *max, float *sum)
+TARGET static inline float weigh(float *s, size_t lo, size_t hi, size_t n, const float *log_w, float *max, float *sum)
 {
     float old = *max;
     vf m = v_set1(old), total = v_set1(0);
@@ -123,7 +123,7 @@ TARGET static float weigh(float *s, size_t lo, size_t hi, size_t n, const float 
     return f;
 }
 
-TARGET static void multiply(const float *a, const float *b, size_t n, float *out)
+TARGET static inline void multiply(const float *a, const float *b, size_t n, float *out)
 {
     size_t c = 0;
     for (; c + W <= n; c += W)
@@ -132,7 +132,7 @@ TARGET static void multiply(const float *a, const float *b, size_t n, float *out
         out[c] = a[c] * b[c];
 }
 
-TARGET static void multiply_add(float w, const float *a, const float *b, size_t n, float *acc)
+TARGET static inline void multiply_add(float w, const float *a, const float *b, size_t n, float *acc)
 {
     size_t c = 0;
     for (; c + W <= n; c += W)
@@ -141,7 +141,7 @@ TARGET static void multiply_add(float w, const float *a, const float *b, size_t 
         acc[c] += w * a[c] * b[c];
 }
 
-TARGET static void combine(float f, float *y, float g, const float *x, size_t n)
+TARGET static inline void combine(float f, float *y, float g, const float *x, size_t n)
 {
     size_t c = 0;
     for (; c + W <= n; c += W)

@@ -115,14 +115,4 @@ INLINE size_t nearest_any(enum storage_id id, const float *x, size_t d, const vo
     return nearest_of_lanes(&best, distance);
 }
 
-#define NEAREST_OF(id, x)                                                                                                      \
-    TARGET static size_t nearest_##x(const float *key, size_t d, const void *keys, size_t n, float *distance)                  \
-    {                                                                                                                          \
-        return nearest_any(id, key, d, keys, n, distance);                                                                     \
-    }
-NEAREST_OF(STORAGE_F32, f32)
-NEAREST_OF(STORAGE_BF16, bf16)
-NEAREST_OF(STORAGE_F16, f16)
-#undef NEAREST_OF
-
 #endif

@@ -125,7 +125,6 @@ INLINE void score_quant_panel(enum storage_id id, size_t m, const struct quant_q
     enum { NV = PANEL_VECTORS };
     vi acc[8], even[NV], odd[NV];
     size_t n_blocks = quant_blocks(d), k = 0, at = 0;
-#define EACH_OF_8(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
 #define CLEAR(t)                                                                                                               \
     if ((t) < m * NV)                                                                                                          \
         acc[t] = v_set1_bits(0);
@@ -137,12 +136,10 @@ INLINE void score_quant_panel(enum storage_id id, size_t m, const struct quant_q
     }
 #define MULTIPLY_EVEN(t)                                                                                                       \
     if ((t) < m * NV)                                                                                                          \
-        acc[t] = v_pin(                                                                                                        \
-            v_add_bits(acc[t], v_multiply_pairs(even[(t) % NV], v_set1_bits(q->pair[(t) / NV % QUANT_QUERIES][2 * at]))));
+        acc[t] = v_pin(v_add_pairs(acc[t], even[(t) % NV], v_set1_bits(q->pair[(t) / NV % QUANT_QUERIES][2 * at])));
 #define MULTIPLY_ODD(t)                                                                                                        \
     if ((t) < m * NV)                                                                                                          \
-        acc[t] = v_pin(                                                                                                        \
-            v_add_bits(acc[t], v_multiply_pairs(odd[(t) % NV], v_set1_bits(q->pair[(t) / NV % QUANT_QUERIES][2 * at + 1]))));
+        acc[t] = v_pin(v_add_pairs(acc[t], odd[(t) % NV], v_set1_bits(q->pair[(t) / NV % QUANT_QUERIES][2 * at + 1])));
 #define SCALE(t)                                                                                                               \
     if ((t) < m * NV) {                                                                                                        \
         float *to = s + (t) / NV * lds + (t) % NV * W;                                                                         \
@@ -155,16 +152,16 @@ INLINE void score_quant_panel(enum storage_id id, size_t m, const struct quant_q
         end = quant_scale_end(id, d, b);
         for (size_t from = b, until; from < end; from = until) {
             until = end - from < EXACT_BLOCKS ? end : from + EXACT_BLOCKS;
-            EACH_OF_8(CLEAR)
+            EACH_8(CLEAR, 0)
             for (; at < until * UNITS_OF_BLOCK; at++) {
                 if (quant_bits(id) == 8)
                     v_prefetch(levels + at * PANEL * 4 + CODES_AHEAD(8));
                 LOAD(0)
                 LOAD(1)
-                EACH_OF_8(MULTIPLY_EVEN)
-                EACH_OF_8(MULTIPLY_ODD)
+                EACH_8(MULTIPLY_EVEN, 0)
+                EACH_8(MULTIPLY_ODD, 0)
             }
-            EACH_OF_8(SCALE)
+            EACH_8(SCALE, 0)
             first = false;
         }
     }

@@ -6,6 +6,8 @@
 #define ATTND_KERNELS_VECTOR_QUANT_VALUES_H
 
 #include "kernels/quant.h"
+#include "kernels/vector_accumulate.h"
+#include "kernels/vector_math.h"
 #include "kernels/vector_rotate.h"
 #include "kernels/vector_tile.h"
 
@@ -46,15 +48,15 @@ INLINE void accumulate_levels(enum storage_id id, size_t m, size_t nv, int first
 #define WRITE(t)                                                                                                               \
     if ((t) < m * nv)                                                                                                          \
         v_store(PLACE(t), acc[t]);
-    EACH_OF_8(READ)
+    EACH_8(READ, 0)
     for (size_t j = 0; j < n; j++, codes += row_bytes) {
         LOAD(0)
         LOAD(1)
         LOAD(2)
         LOAD(3)
-        EACH_OF_8(MULTIPLY)
+        EACH_8(MULTIPLY, 0)
     }
-    EACH_OF_8(WRITE)
+    EACH_8(WRITE, 0)
 #undef PLACE
 #undef READ
 #undef LOAD

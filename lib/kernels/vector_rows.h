@@ -137,7 +137,7 @@ INLINE void pack_keys_any(enum storage_id id, const float *rows, size_t n, size_
     }
 }
 
-TARGET static void copy_keys(const void *in, size_t n, size_t row_bytes, size_t stride, void *keys, size_t row)
+TARGET static inline void copy_keys(const void *in, size_t n, size_t row_bytes, size_t stride, void *keys, size_t row)
 {
     const char *at = in;
     size_t whole = row_bytes / 4, n_units = (row_bytes + 3) / 4;

@@ -1,6 +1,11 @@
-/* The table of one instruction set from the vector_*.h kernels. Include last, with VECTOR_TABLE and VECTOR_ISA defined; and
- * VECTOR_WITHOUT_QUANT where vector_quant_*.h are not included: quantised rows are scalar.c's then. */
+/* The kernels of plain rows of one instruction set, and how its table is made: include last. Those of quantised rows are a file of
+ * their own, which vector_quant_table.h makes. */
+#include "kernels/tables.h"
+#include "kernels/vector_accumulate.h"
+#include "kernels/vector_math.h"
 #include "kernels/vector_nearest.h"
+#include "kernels/vector_rows.h"
+#include "kernels/vector_score.h"
 
 #define SLOTS_OF_STORAGE(id, x)                                                                                                \
     TARGET static void score_##x(const float *q, size_t n_q, size_t d, const void *keys, size_t row, size_t n, float *s,       \
@@ -28,18 +33,10 @@
     TARGET static void unpack_values_##x(const void *values, size_t row, size_t n, size_t e, float *rows)                      \
     {                                                                                                                          \
         widen_run(element_of(id), (const char *)values + row * e * bytes_of(element_of(id)), n * e, 1, rows);                  \
-    }
-
-#define SLOTS_OF_QUANT(id, x)                                                                                                  \
-    TARGET static void score_##x(const float *q, size_t n_q, size_t d, const void *keys, size_t row, size_t n, float *s,       \
-                                 size_t lds)                                                                                   \
-    {                                                                                                                          \
-        score_quant(id, q, n_q, d, keys, row, n, s, lds);                                                                      \
     }                                                                                                                          \
-    TARGET static void accumulate_##x(const float *p, size_t ldp, const float *f, size_t n_q, const void *values, size_t row,  \
-                                      size_t n, size_t e, float *acc, size_t lda)                                              \
+    TARGET static size_t nearest_##x(const float *key, size_t d, const void *keys, size_t n, float *distance)                  \
     {                                                                                                                          \
-        accumulate_quant(id, p, ldp, f, n_q, values, row, n, e, acc, lda);                                                     \
+        return nearest_any(id, key, d, keys, n, distance);                                                                     \
     }
 
 #define SLOTS_OF_ELEMENT(id, x)                                                                                                \
@@ -59,43 +56,17 @@ SLOTS_OF_ELEMENT(ELEMENT_F32, f32)
 SLOTS_OF_ELEMENT(ELEMENT_BF16, bf16)
 SLOTS_OF_ELEMENT(ELEMENT_F16, f16)
 
-#ifdef VECTOR_WITHOUT_QUANT
-#define QUANT_SLOT(slot) scalar_##slot
-#else
-#define QUANT_SLOT(slot) slot
-#include "kernels/vector_kivi.h"
-#include "kernels/vector_quant_rows.h"
-#include "kernels/vector_sketch.h"
-SLOTS_OF_QUANT(STORAGE_Q8_0, q8_0)
-SLOTS_OF_QUANT(STORAGE_Q4_0, q4_0)
-SLOTS_OF_QUANT(STORAGE_Q4_0H, q4_0h)
-SLOTS_OF_QUANT(STORAGE_ROT8, rot8)
-SLOTS_OF_QUANT(STORAGE_ROT4, rot4)
-SLOTS_OF_QUANT(STORAGE_ROT3, rot3)
-SLOTS_OF_QUANT(STORAGE_ROT2, rot2)
-#endif
-
-const struct kernels VECTOR_TABLE = {
-    .isa = VECTOR_ISA,
-#ifndef VECTOR_WITHOUT_QUANT
-    .whole_keys = true,
-#endif
-#ifdef VECTOR_WHOLE_VALUES
-    .whole_values = true,
-#endif
-    .score = PER_KEY_STORAGE(score, QUANT_SLOT(score)),
-    .weigh = weigh,
-    .accumulate = PER_VALUE_STORAGE(accumulate, QUANT_SLOT(accumulate)),
-    .nearest = PER_KEY_STORAGE(nearest, QUANT_SLOT(nearest)),
-    .multiply = multiply,
-    .multiply_add = multiply_add,
-    .combine = combine,
-    .exponential = exponential,
-    .pack_keys = PER_KEY_STORAGE(pack_keys, QUANT_SLOT(pack_keys)),
-    .pack_values = PER_VALUE_STORAGE(pack_values, QUANT_SLOT(pack_values)),
-    .unpack_keys = PER_KEY_STORAGE(unpack_keys, QUANT_SLOT(unpack_keys)),
-    .unpack_values = PER_VALUE_STORAGE(unpack_values, QUANT_SLOT(unpack_values)),
-    .copy_keys = copy_keys,
-    .widen = PER_ELEMENT(widen),
-    .magnitude = PER_ELEMENT(magnitude),
-};
+/* The table: plain rows are this file's; quantised ones are of the functions that begin with `quant`, their scores of those that begin
+ * with `scores` (tables.h). whole: whether keys, and values, are multiplied as whole numbers. */
+#define VECTOR_TABLE(name, whole_keys_, whole_values_, scores, quant)                                                          \
+    {                                                                                                                          \
+        .isa = (name), .whole_keys = (whole_keys_), .whole_values = (whole_values_),                                           \
+        .score = PER_KEY_STORAGE(score, scores##_score), .weigh = weigh,                                                       \
+        .accumulate = PER_VALUE_STORAGE(accumulate, quant##_accumulate), .nearest = PER_KEY_STORAGE(nearest, quant##_nearest), \
+        .multiply = multiply, .multiply_add = multiply_add, .combine = combine, .exponential = exponential,                    \
+        .pack_keys = PER_KEY_STORAGE(pack_keys, quant##_pack_keys),                                                            \
+        .pack_values = PER_VALUE_STORAGE(pack_values, quant##_pack_values),                                                    \
+        .unpack_keys = PER_KEY_STORAGE(unpack_keys, quant##_unpack_keys),                                                      \
+        .unpack_values = PER_VALUE_STORAGE(unpack_values, quant##_unpack_values), .copy_keys = copy_keys,                      \
+        .widen = PER_ELEMENT(widen), .magnitude = PER_ELEMENT(magnitude),                                                      \
+    }

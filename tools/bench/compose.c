@@ -236,7 +236,7 @@ void compose_right_core(void)
 {
     static const char *const wide[] = {"SkylakeX", "Cooperlake", "SapphireRapids"};
     const char *core = compose_core();
-    bool right = strcmp(kernels_best()->isa, "avx512") != 0 || getenv("OPENBLAS_CORETYPE");
+    bool right = strncmp(kernels_best()->isa, "avx512", strlen("avx512")) != 0 || getenv("OPENBLAS_CORETYPE");
     for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
         right |= strcmp(core, wide[i]) == 0;
     if (right || !is_this_attn() || setenv("OPENBLAS_CORETYPE", wide[0], 1))

@@ -91,6 +91,7 @@ static float multiply_add_scalar(const float *start, size_t rounds)
 
 #define AVX2 __attribute__((target("avx2,fma")))
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
+#define AVX512_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
 
 AVX2 INLINE uint64_t read_avx2(const char *p, size_t bytes, size_t places)
 {
@@ -195,6 +196,26 @@ AVX512 static float multiply_add_avx512(const float *start, size_t rounds)
     return out[0] + out[15];
 }
 
+/* With VNNI product and sum are one instruction. */
+AVX512_VNNI static float multiply_pairs_avx512_vnni(const float *start, size_t rounds)
+{
+    __m512i b = _mm512_set1_epi16(3), c = b, a[CHAINS];
+    float out[16];
+#define START(i) a[i] = _mm512_loadu_si512(start + (size_t)(i)*LANES_MAX);
+    EACH_CHAIN(START)
+#undef START
+    for (size_t r = 0; r < rounds; r++) {
+#define STEP(i) a[i] = _mm512_dpwssd_epi32(a[i], c, b);
+        EACH_CHAIN(STEP)
+#undef STEP
+    }
+#define JOIN(i) a[0] = i ? _mm512_xor_si512(a[0], a[i]) : a[0];
+    EACH_CHAIN(JOIN)
+#undef JOIN
+    _mm512_storeu_ps(out, _mm512_cvtepi32_ps(a[0]));
+    return out[0] + out[15];
+}
+
 AVX512 static float multiply_pairs_avx512(const float *start, size_t rounds)
 {
     __m512i b = _mm512_set1_epi16(3), c = b, a[CHAINS];
@@ -232,9 +253,9 @@ AVX512 static float multiply_pairs_avx512(const float *start, size_t rounds)
     {                                                                                                                          \
         return read_##isa(p, bytes, 6);                                                                                        \
     }
-#define ROW(isa, pairs, lanes, pair_lanes)                                                                                     \
+#define ROW(name, isa, pairs, lanes, pair_lanes)                                                                               \
     {                                                                                                                          \
-#isa, {read_##isa##_1, read_##isa##_3, read_##isa##_6 }, {multiply_add_##isa, pairs },                                 \
+        name, {read_##isa##_1, read_##isa##_3, read_##isa##_6}, {multiply_add_##isa, pairs},                                   \
         {                                                                                                                      \
             lanes, pair_lanes                                                                                                  \
         }                                                                                                                      \
@@ -247,10 +268,11 @@ READS(avx512, AVX512)
 #endif
 
 static const struct loops loops_table[] = {
-    ROW(scalar, NULL, 1, 0),
+    ROW("scalar", scalar, NULL, 1, 0),
 #ifdef __x86_64__
-    ROW(avx2, multiply_pairs_avx2, 8, 16),
-    ROW(avx512, multiply_pairs_avx512, 16, 32),
+    ROW("avx2", avx2, multiply_pairs_avx2, 8, 16),
+    ROW("avx512", avx512, multiply_pairs_avx512, 16, 32),
+    ROW("avx512_vnni", avx512, multiply_pairs_avx512_vnni, 16, 32),
 #endif
 };
 

@@ -3,9 +3,12 @@
 #define ATTND_TESTS_ISAS_H
 
 #include "kernels/kernels.h"
+#include "kernels/tables.h"
 
 enum { TEST_ISAS_MAX = KERNELS_MAX + 1 };
 extern const struct kernels kernels_wide;
+QUANT_SLOTS(wide)
+
 size_t test_isas(const struct kernels *out[TEST_ISAS_MAX]);
 
 #endif

@@ -49,6 +49,11 @@ INLINE vi v_multiply_pairs(vi a, vi b)
     LANES(vi, (int16_t)a.x[l] * (int16_t)b.x[l] + (int16_t)(a.x[l] >> 16) * (int16_t)(b.x[l] >> 16));
 }
 
+INLINE vi v_add_pairs(vi sum, vi a, vi b)
+{
+    return v_add_bits(sum, v_multiply_pairs(a, b));
+}
+
 INLINE vi v_even_bytes(vi x)
 {
     LANES(vi, (int32_t)(((uint32_t)(int8_t)x.x[l] & 0xffffu) | (uint32_t)(int8_t)(x.x[l] >> 16) << 16));

@@ -1,0 +1,9 @@
+/* Its quantised rows. */
+#include "vector_wide.h"
+#include "vector_wide_quant.h"
+
+#include "isas.h"
+#include "kernels/vector_quant_values.h"
+
+#define VECTOR_PREFIX wide
+#include "kernels/vector_quant_table.h"
