@@ -161,7 +161,8 @@ VECTOR_OBJ    := $(call obj,$(addprefix lib/kernels/,avx2.c avx2_quant.c avx512.
                  $(addprefix tests/lib/kernels/,wide.c wide_quant.c))
 VECTOR_asan   := -fsanitize=address
 VECTOR_tsan   := -fsanitize=thread
-$(VECTOR_OBJ): CFLAGS := $(filter-out -fsanitize=%,$(CFLAGS)) $(VECTOR_$(FLAVOUR))
+VECTOR_coverage := -O1
+$(VECTOR_OBJ): CFLAGS := $(filter-out -fsanitize=% --coverage -O0,$(CFLAGS)) $(VECTOR_$(FLAVOUR))
 
 $(O)/%.o: %.c
 	@mkdir -p $(dir $@)
