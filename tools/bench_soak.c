@@ -139,7 +139,7 @@ static int feed_for(struct soak *s, double seconds, size_t *at, struct histogram
 static int fill(struct soak *s, struct fault *fault)
 {
     int err = 0;
-    for (uint64_t held = 0; held < s->o->held + s->o->held / 2 + 2 * FILL && !err; held += FILL)
+    for (uint64_t held = 0; held < s->o->held + s->o->held / 2 + FILL + FILL && !err; held += FILL)
         for (size_t i = 0; i < s->o->connections && !err; i += s->o->group) {
             size_t to = i + s->o->group < s->o->connections ? i + s->o->group : s->o->connections;
             err = command_interrupted() ? fault_set(fault, ERR_IO, "interrupted") : feed_group(s, i, to, FILL, NULL, fault);

@@ -327,6 +327,7 @@ void head_run(struct worker *worker, struct turn *turn, size_t n, uint64_t *now)
     tally.profile = NULL;
     tally.stream = NULL;
     tally.layer = 0;
+    tally.n_waits = tally.n_appends = tally.n_attends = 0;
     for (size_t i = 0; i < n; i++)
         run_turn(worker, &turn[i], &tally, now);
     tally_turn_to(&tally, NULL, 0);
