@@ -215,6 +215,18 @@ static void tell_profile(struct tally *tally)
     atomic_fetch_add(&profile->full_bf16, tally->full_bf16);
 }
 
+static void clear_layer(struct tally *tally)
+{
+    tally->layer_tokens = tally->layer_full_bf16 = tally->longest = 0;
+    tally->append_ns = tally->attend_ns = tally->attended_tokens = tally->attended_ns = 0;
+}
+
+static void clear_profile(struct tally *tally)
+{
+    tally->n_waits = tally->n_appends = tally->n_attends = 0; /* the arrays are written as far as these say */
+    tally->tokens = tally->full_bf16 = 0;
+}
+
 /* What follows is of this stream's layer. NULL: nothing follows. */
 static void tally_turn_to(struct tally *tally, struct engine_stream *stream, uint32_t layer)
 {
@@ -223,14 +235,12 @@ static void tally_turn_to(struct tally *tally, struct engine_stream *stream, uin
     tell_layer(tally);
     tally->stream = stream;
     tally->layer = layer;
-    tally->layer_tokens = tally->layer_full_bf16 = tally->longest = 0;
-    tally->append_ns = tally->attend_ns = tally->attended_tokens = tally->attended_ns = 0;
+    clear_layer(tally);
     if (stream && stream->profile == tally->profile)
         return;
     tell_profile(tally);
     tally->profile = stream ? stream->profile : NULL;
-    tally->n_waits = tally->n_appends = tally->n_attends = 0; /* the arrays are written as far as these say */
-    tally->tokens = tally->full_bf16 = 0;
+    clear_profile(tally);
 }
 
 /* What the whole task took. */
@@ -324,10 +334,11 @@ void head_run(struct worker *worker, struct turn *turn, size_t n, uint64_t *now)
 {
     struct tally tally;
     tally.pool = worker->pool;
-    tally.profile = NULL;
     tally.stream = NULL;
     tally.layer = 0;
-    tally.n_waits = tally.n_appends = tally.n_attends = 0;
+    tally.profile = NULL;
+    clear_layer(&tally);
+    clear_profile(&tally);
     for (size_t i = 0; i < n; i++)
         run_turn(worker, &turn[i], &tally, now);
     tally_turn_to(&tally, NULL, 0);

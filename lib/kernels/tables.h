@@ -23,12 +23,21 @@ extern const struct kernels kernels_neon;
                               size_t n, size_t e, float *acc, size_t lda);                                                     \
     void isa##_pack_values_##x(const float *rows, size_t n, size_t e, void *values, size_t row);                               \
     void isa##_unpack_values_##x(const void *values, size_t row, size_t n, size_t e, float *rows);
+#define BOTH_SLOTS(isa, x)                                                                                                     \
+    KEY_SLOTS(isa, x)                                                                                                          \
+    VALUE_SLOTS(isa, x)
 #define QUANT_SLOTS(isa)                                                                                                       \
-    KEY_SLOTS(isa, q8_0)                                                                                                       \
-    VALUE_SLOTS(isa, q8_0) KEY_SLOTS(isa, q4_0) VALUE_SLOTS(isa, q4_0) KEY_SLOTS(isa, q4_0h) VALUE_SLOTS(isa, q4_0h)           \
-        KEY_SLOTS(isa, rot8) VALUE_SLOTS(isa, rot8) KEY_SLOTS(isa, rot4) VALUE_SLOTS(isa, rot4) KEY_SLOTS(isa, rot3)           \
-            VALUE_SLOTS(isa, rot3) KEY_SLOTS(isa, rot2) VALUE_SLOTS(isa, rot2) KEY_SLOTS(isa, kivi2) VALUE_SLOTS(isa, kivi2)   \
-                KEY_SLOTS(isa, rot4s) KEY_SLOTS(isa, rot3s) KEY_SLOTS(isa, rot2s)
+    BOTH_SLOTS(isa, q8_0)                                                                                                      \
+    BOTH_SLOTS(isa, q4_0)                                                                                                      \
+    BOTH_SLOTS(isa, q4_0h)                                                                                                     \
+    BOTH_SLOTS(isa, rot8)                                                                                                      \
+    BOTH_SLOTS(isa, rot4)                                                                                                      \
+    BOTH_SLOTS(isa, rot3)                                                                                                      \
+    BOTH_SLOTS(isa, rot2)                                                                                                      \
+    BOTH_SLOTS(isa, kivi2)                                                                                                     \
+    KEY_SLOTS(isa, rot4s)                                                                                                      \
+    KEY_SLOTS(isa, rot3s)                                                                                                      \
+    KEY_SLOTS(isa, rot2s)
 QUANT_SLOTS(scalar)
 #ifdef __x86_64__
 QUANT_SLOTS(avx2)

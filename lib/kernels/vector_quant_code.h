@@ -7,11 +7,7 @@
 #define ATTND_KERNELS_VECTOR_QUANT_CODE_H
 
 #include "kernels/quant_code.h"
-
-INLINE vf v_magnitude(vf x)
-{
-    return v_floats(v_and(v_bits(x), v_set1_bits(0x7fffffff)));
-}
+#include "kernels/vector_tile.h"
 
 /* Over n numbers, whole blocks. */
 INLINE float largest_magnitude(const float *x, size_t n)

@@ -54,6 +54,11 @@ INLINE void fetch_next(struct fetch *f)
     f->step = f->sum - f->step;
 }
 
+INLINE vf v_magnitude(vf x)
+{
+    return v_floats(v_and(v_bits(x), v_set1_bits(0x7fffffff)));
+}
+
 /* Two coordinates of W rows, from pairs of 16-bit elements: the even one in the low half of each lane, the odd one in the high
  * half. A bf16 is the upper half of an f32. A half's exponent and fraction moved to an f32's place stand for the number times
  * 2^-112 (see element.h); the arithmetic shift repeats the sign, and the mask drops the repetitions. */
