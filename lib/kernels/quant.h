@@ -62,7 +62,7 @@ static inline bool quant_scales_blocks(enum storage_id id)
     return id <= STORAGE_Q4_0H;
 }
 
-/* Whether queries and weights meet codes in 8 bits (kernels.h): where all levels are small and each block has its own scale. */
+/* Whether queries meet codes in 8 bits (kernels.h): where all levels are small and each block has its own scale. */
 static inline bool quant_meets_bytes(enum storage_id id)
 {
     return id == STORAGE_Q4_0 || id == STORAGE_Q4_0H;

@@ -19,27 +19,28 @@ struct byte_queries {
 INLINE void byte_query(enum storage_id id, const float *q, size_t d, const float *factor, struct byte_queries *to, size_t i)
 {
     float x[QUANT_ROOM];
-    int32_t whole[QUANT_BLOCK];
     size_t padded = query_as_keys(id, q, d, factor, x);
     for (size_t b = 0; b < padded / QUANT_BLOCK; b++) {
         const float *block = x + b * QUANT_BLOCK;
-        int32_t sum[2] = {0, 0};
+        int8_t *bytes = (int8_t *)to->four[i] + b * QUANT_BLOCK;
+        int32_t lane[W], low = 0, high = 0;
         vf most = v_set1(0);
+        vi sum = v_set1_bits(0);
         for (size_t c = 0; c < QUANT_BLOCK; c += W)
             most = v_max(v_magnitude(v_load(block + c)), most);
         float largest = v_max_lanes(most), inverse = largest > 0x1p-100f ? 127 / largest : 0;
-        for (size_t c = 0; c < QUANT_BLOCK; c += W)
-            v_store_bits(whole + c, v_to_integers(v_mul(v_load(block + c), v_set1(inverse))));
-        for (size_t c = 0; c < QUANT_BLOCK; c++)
-            sum[c % 4 / 2] += whole[c];
-        for (size_t u = 0; u < UNITS_OF_BLOCK; u++) {
-            uint32_t four = 0;
-            for (size_t j = 0; j < 4; j++)
-                four |= ((uint32_t)whole[u * 4 + j] & 255) << 8 * j;
-            to->four[i][b * UNITS_OF_BLOCK + u] = (int32_t)four;
+        for (size_t c = 0; c < QUANT_BLOCK; c += W) {
+            vi whole = v_to_integers(v_mul(v_load(block + c), v_set1(inverse)));
+            v_store_bytes(bytes + c, whole);
+            sum = v_add_bits(sum, whole);
         }
-        to->low[i][b] = -8 * sum[0];
-        to->high[i][b] = -8 * sum[1];
+        v_store_bits(lane, sum);
+        for (size_t l = 0; l < W; l += 4) {
+            low += lane[l] + lane[l + 1];
+            high += lane[l + 2] + lane[l + 3];
+        }
+        to->low[i][b] = -8 * low;
+        to->high[i][b] = -8 * high;
         to->unit[i][b] = inverse > 0 ? largest / 127 : 0;
     }
 }
