@@ -3,7 +3,6 @@
  * The limit of a case is the larger of (bytes that must be read once / read bandwidth) and (multiply-adds as two operations /
  * peak of the type computed in, for keys and values apart); fraction_of_limit is that time over the measured one. Rounds interleave the loops that find the
  * limits with what they limit, and every number is the median of its rounds: shared machines are never at rest. */
-#include "kernels/quant.h"
 #include "tools/bench/bench.h"
 #include "tools/bench/compare.h"
 #include "tools/bench/compose.h"
@@ -153,14 +152,13 @@ static bool is_whole(enum storage_id id)
 static struct types types_of(const struct bench_case *c, const struct kernels *kernels)
 {
     bool keys = kernels->whole_keys && is_whole(c->key_storage), values = kernels->whole_values && is_whole(c->value_storage);
-    enum limits_type whole = quant_meets_bytes(c->key_storage) ? LIMITS_INT8 : LIMITS_INT16;
-    return (struct types){keys ? whole : LIMITS_F32, values ? LIMITS_INT16 : LIMITS_F32, (double)c->d / (double)(c->d + c->e)};
+    return (struct types){keys ? LIMITS_INT16 : LIMITS_F32, values ? LIMITS_INT16 : LIMITS_F32,
+                          (double)c->d / (double)(c->d + c->e)};
 }
 
 static const char *types_name(const struct types *t)
 {
-    static const char *const name[N_LIMITS_TYPE][N_LIMITS_TYPE] = {
-        {"f32", "f32+int16"}, {"int16+f32", "int16"}, {"int8+f32", "int8+int16"}};
+    static const char *const name[N_LIMITS_TYPE][N_LIMITS_TYPE] = {{"f32", "f32+int16"}, {"int16+f32", "int16"}};
     return name[t->keys][t->values];
 }
 

@@ -20,9 +20,8 @@ struct kernels {
     const char *isa; /* "scalar", "avx2", "avx512", "avx512_vnni", "neon" */
 
     /* Quantised rows (kernels/quant.h) may meet queries rounded to 16 bits of their largest coordinate, and weights rounded to 16
-     * bits of the largest of 32 rows: a hundredth or less of what storing the rows has cost. Keys of q4_0 and q4_0h, of which storing
-     * costs a hundred times more than of 8 bits, may meet queries in 8 bits of a block's largest coordinate. A query's bits do not
-     * depend on the other queries, nor on how rows are cut into calls at multiples of PANEL. */
+     * bits of the largest of 32 rows: a hundredth or less of what storing the rows has cost. A query's bits do not depend on the
+     * other queries, nor on how rows are cut into calls at multiples of PANEL. */
 
     /* Whether score and accumulate multiply quantised rows but kivi2 as whole numbers of 16 bits; else, and all others, as f32. */
     bool whole_keys, whole_values;

@@ -62,12 +62,6 @@ static inline bool quant_scales_blocks(enum storage_id id)
     return id <= STORAGE_Q4_0H;
 }
 
-/* Whether queries meet codes in 8 bits (kernels.h): where all levels are small and each block has its own scale. */
-static inline bool quant_meets_bytes(enum storage_id id)
-{
-    return id == STORAGE_Q4_0 || id == STORAGE_Q4_0H;
-}
-
 /* The levels of codes 0, 1, ... of at most 4 bits, ascending. Those of rot* are the Lloyd-Max levels of a normal deviate times
  * quant_unit, rounded: unit and rounding chosen together, they lose less than 0.1 % against the exact ones. */
 static inline const int8_t *quant_levels(enum storage_id id)

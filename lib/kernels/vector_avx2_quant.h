@@ -68,22 +68,6 @@ INLINE vi v_add_pairs(vi sum, vi a, vi b)
     return v_add_bits(sum, _mm256_madd_epi16(a, b));
 }
 
-/* Sums of bytes: what each pair of bytes begins with; codes of 0..15 times signed bytes added, 8 times at most; and the sum of each lane. */
-INLINE vi v_start_bytes(int32_t low, int32_t high)
-{
-    return v_set1_bits((int32_t)(((uint32_t)low & 0xffffu) | (uint32_t)high << 16));
-}
-
-INLINE vi v_add_bytes(vi sum, vi codes, vi bytes)
-{
-    return _mm256_add_epi16(sum, _mm256_maddubs_epi16(codes, bytes));
-}
-
-INLINE vi v_byte_sums(vi sum)
-{
-    return _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
-}
-
 /* Bytes 0 and 2 of each lane, or bytes 1 and 3, as pairs of signed 16-bit integers. */
 INLINE vi v_even_bytes(vi x)
 {

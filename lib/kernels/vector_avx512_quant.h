@@ -65,33 +65,6 @@ INLINE vi v_add_pairs(vi sum, vi a, vi b)
 #endif
 }
 
-INLINE vi v_start_bytes(int32_t low, int32_t high)
-{
-#ifdef VECTOR_VNNI
-    return v_set1_bits(low + high);
-#else
-    return v_set1_bits((int32_t)(((uint32_t)low & 0xffffu) | (uint32_t)high << 16));
-#endif
-}
-
-INLINE vi v_add_bytes(vi sum, vi codes, vi bytes)
-{
-#ifdef VECTOR_VNNI
-    return _mm512_dpbusd_epi32(sum, codes, bytes);
-#else
-    return _mm512_add_epi16(sum, _mm512_maddubs_epi16(codes, bytes));
-#endif
-}
-
-INLINE vi v_byte_sums(vi sum)
-{
-#ifdef VECTOR_VNNI
-    return sum;
-#else
-    return _mm512_madd_epi16(sum, _mm512_set1_epi16(1));
-#endif
-}
-
 INLINE vi v_even_bytes(vi x)
 {
     return _mm512_srai_epi16(_mm512_slli_epi16(x, 8), 8);

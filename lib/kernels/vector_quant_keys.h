@@ -29,9 +29,10 @@ struct quant_queries {
     float unit[QUANT_QUERIES];
 };
 
-/* A query as its keys are, rotated or not, in whole blocks. */
-INLINE size_t query_as_keys(enum storage_id id, const float *q, size_t d, const float *factor, float *x)
+INLINE void quant_query(enum storage_id id, const float *q, size_t d, const float *factor, int32_t *pair, float *unit)
 {
+    float x[QUANT_ROOM];
+    int32_t whole[QUANT_ROOM];
     size_t padded = quant_blocks(d) * QUANT_BLOCK;
     if (quant_rotates(id)) {
         multiply_factors(q, factor, d, x);
@@ -40,17 +41,9 @@ INLINE size_t query_as_keys(enum storage_id id, const float *q, size_t d, const 
         memcpy(x, q, d * sizeof *x);
     }
     memset(x + d, 0, (padded - d) * sizeof *x);
-    return padded;
-}
-
-INLINE void quant_query(enum storage_id id, const float *q, size_t d, const float *factor, int32_t *pair, float *unit)
-{
-    float x[QUANT_ROOM];
-    int32_t whole[QUANT_ROOM];
-    size_t padded = query_as_keys(id, q, d, factor, x);
     vf most = v_set1(0);
     for (size_t c = 0; c < padded; c += W)
-        most = v_max(v_magnitude(v_load(x + c)), most);
+        most = v_max(v_floats(v_and(v_bits(v_load(x + c)), v_set1_bits(0x7fffffff))), most);
     float largest = v_max_lanes(most), inverse = largest > 0x1p-100f ? 32767 / largest : 0;
     *unit = inverse > 0 ? largest / 32767 : 0;
     for (size_t c = 0; c < padded; c += W)

@@ -1,7 +1,6 @@
 /* score of quantised keys, by the names that tables.h declares: include after a vector_<isa>_quant.h, with VECTOR_PREFIX defined, what
  * the names begin with. */
 #include "kernels/tables.h"
-#include "kernels/vector_byte_keys.h"
 #include "kernels/vector_quant_keys.h"
 
 #define NAMED(prefix, name) NAMED_AGAIN(prefix, name)
@@ -11,10 +10,7 @@
     TARGET void NAMED(VECTOR_PREFIX, score_##x)(const float *q, size_t n_q, size_t d, const void *keys, size_t row, size_t n,  \
                                                 float *s, size_t lds)                                                          \
     {                                                                                                                          \
-        if (quant_meets_bytes(id))                                                                                             \
-            score_bytes(id, q, n_q, d, keys, row, n, s, lds);                                                                  \
-        else                                                                                                                   \
-            score_quant(id, q, n_q, d, keys, row, n, s, lds);                                                                  \
+        score_quant(id, q, n_q, d, keys, row, n, s, lds);                                                                      \
     }
 SCORE_OF(STORAGE_Q8_0, q8_0)
 SCORE_OF(STORAGE_Q4_0, q4_0)

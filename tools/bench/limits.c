@@ -157,28 +157,6 @@ AVX2 static float multiply_pairs_avx2(const float *start, size_t rounds)
     return out[0] + out[7];
 }
 
-/* Products of bytes in pairs of 16 bits; with VNNI in sums of 32. */
-AVX2 static float multiply_bytes_avx2(const float *start, size_t rounds)
-{
-    __m256i b = _mm256_set1_epi8(3), c = b, a[CHAINS];
-    float out[8];
-#define START(i) a[i] = _mm256_loadu_si256((const void *)(start + (size_t)(i)*LANES_MAX));
-    EACH_CHAIN(START)
-#undef START
-    for (size_t r = 0; r < rounds; r++) {
-#define STEP(i)                                                                                                                \
-    a[i] = _mm256_add_epi16(a[i], _mm256_maddubs_epi16(c, b));                                                                 \
-    __asm__("" : "+x"(c));
-        EACH_CHAIN(STEP)
-#undef STEP
-    }
-#define JOIN(i) a[0] = i ? _mm256_xor_si256(a[0], a[i]) : a[0];
-    EACH_CHAIN(JOIN)
-#undef JOIN
-    _mm256_storeu_ps(out, _mm256_cvtepi32_ps(a[0]));
-    return out[0] + out[7];
-}
-
 AVX512 INLINE uint64_t read_avx512(const char *p, size_t bytes, size_t places)
 {
     size_t m = place_bytes(bytes, places);
@@ -259,46 +237,6 @@ AVX512 static float multiply_pairs_avx512(const float *start, size_t rounds)
     return out[0] + out[15];
 }
 
-AVX512 static float multiply_bytes_avx512(const float *start, size_t rounds)
-{
-    __m512i b = _mm512_set1_epi8(3), c = b, a[CHAINS];
-    float out[16];
-#define START(i) a[i] = _mm512_loadu_si512((const void *)(start + (size_t)(i)*LANES_MAX));
-    EACH_CHAIN(START)
-#undef START
-    for (size_t r = 0; r < rounds; r++) {
-#define STEP(i)                                                                                                                \
-    a[i] = _mm512_add_epi16(a[i], _mm512_maddubs_epi16(c, b));                                                                 \
-    __asm__("" : "+v"(c));
-        EACH_CHAIN(STEP)
-#undef STEP
-    }
-#define JOIN(i) a[0] = i ? _mm512_xor_si512(a[0], a[i]) : a[0];
-    EACH_CHAIN(JOIN)
-#undef JOIN
-    _mm512_storeu_ps(out, _mm512_cvtepi32_ps(a[0]));
-    return out[0] + out[15];
-}
-
-AVX512_VNNI static float multiply_bytes_avx512_vnni(const float *start, size_t rounds)
-{
-    __m512i b = _mm512_set1_epi8(3), c = b, a[CHAINS];
-    float out[16];
-#define START(i) a[i] = _mm512_loadu_si512((const void *)(start + (size_t)(i)*LANES_MAX));
-    EACH_CHAIN(START)
-#undef START
-    for (size_t r = 0; r < rounds; r++) {
-#define STEP(i) a[i] = _mm512_dpbusd_epi32(a[i], c, b);
-        EACH_CHAIN(STEP)
-#undef STEP
-    }
-#define JOIN(i) a[0] = i ? _mm512_xor_si512(a[0], a[i]) : a[0];
-    EACH_CHAIN(JOIN)
-#undef JOIN
-    _mm512_storeu_ps(out, _mm512_cvtepi32_ps(a[0]));
-    return out[0] + out[15];
-}
-
 #endif
 
 /* The loops of one instruction set for 1, 3 and 6 places, and their row of the table. */
@@ -315,11 +253,11 @@ AVX512_VNNI static float multiply_bytes_avx512_vnni(const float *start, size_t r
     {                                                                                                                          \
         return read_##isa(p, bytes, 6);                                                                                        \
     }
-#define ROW(name, isa, pairs, bytes, lanes)                                                                                    \
+#define ROW(name, isa, pairs, lanes, pair_lanes)                                                                               \
     {                                                                                                                          \
-        name, {read_##isa##_1, read_##isa##_3, read_##isa##_6}, {multiply_add_##isa, pairs, bytes},                            \
+        name, {read_##isa##_1, read_##isa##_3, read_##isa##_6}, {multiply_add_##isa, pairs},                                   \
         {                                                                                                                      \
-            lanes, 2 * (lanes), 4 * (lanes)                                                                                    \
+            lanes, pair_lanes                                                                                                  \
         }                                                                                                                      \
     }
 
@@ -330,11 +268,11 @@ READS(avx512, AVX512)
 #endif
 
 static const struct loops loops_table[] = {
-    ROW("scalar", scalar, NULL, NULL, 1),
+    ROW("scalar", scalar, NULL, 1, 0),
 #ifdef __x86_64__
-    ROW("avx2", avx2, multiply_pairs_avx2, multiply_bytes_avx2, 8),
-    ROW("avx512", avx512, multiply_pairs_avx512, multiply_bytes_avx512, 16),
-    ROW("avx512_vnni", avx512, multiply_pairs_avx512_vnni, multiply_bytes_avx512_vnni, 16),
+    ROW("avx2", avx2, multiply_pairs_avx2, 8, 16),
+    ROW("avx512", avx512, multiply_pairs_avx512, 16, 32),
+    ROW("avx512_vnni", avx512, multiply_pairs_avx512_vnni, 16, 32),
 #endif
 };
 

@@ -54,24 +54,6 @@ INLINE vi v_add_pairs(vi sum, vi a, vi b)
     return v_add_bits(sum, v_multiply_pairs(a, b));
 }
 
-INLINE vi v_start_bytes(int32_t low, int32_t high)
-{
-    return v_set1_bits(low + high);
-}
-
-INLINE vi v_add_bytes(vi sum, vi codes, vi bytes)
-{
-    for (size_t b = 0; b < 32; b += 8)
-        for (size_t l = 0; l < W; l++)
-            sum.x[l] += (codes.x[l] >> b & 255) * (int8_t)(bytes.x[l] >> b);
-    return sum;
-}
-
-INLINE vi v_byte_sums(vi sum)
-{
-    return sum;
-}
-
 INLINE vi v_even_bytes(vi x)
 {
     LANES(vi, (int32_t)(((uint32_t)(int8_t)x.x[l] & 0xffffu) | (uint32_t)(int8_t)(x.x[l] >> 16) << 16));
