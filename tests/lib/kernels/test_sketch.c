@@ -185,7 +185,7 @@ static struct bias bias_of(double sum, double squares, double n)
 /* N pairs of a query and a key that points its way more or less (cosine 0.45 in the mean, so that shrinkage shows): k = q + 2 noise. */
 static struct bias bias_over_pairs(enum storage_id id, size_t d, struct numbers *r, double *cosine)
 {
-    enum { N = 20000, BATCH = 80 };
+    enum { N = 8000, BATCH = 80 };
     float *q = malloc(BATCH * d * 4), *rows = malloc(BATCH * d * 4), *s = malloc(BATCH * BATCH * 4);
     unsigned char *keys = numbers_block(BATCH * storage_table[id].key_bytes(d));
     double sum = 0, squares = 0;
@@ -243,7 +243,7 @@ static void turn(uint64_t seed, const float *x, size_t d, float *y)
 
 static void inner_products_are_unbiased_over_seeds_whatever_the_key(void)
 {
-    enum { D = 128, N = 20000 };
+    enum { D = 128, N = 8000 };
     for (size_t t = 0; t < N_SKETCH; t++)
         for (size_t pair = 0; pair < 3; pair++) {
             float key[D] = {0}, q[D] = {0}, turned[D], asked[D], s[PANEL];
