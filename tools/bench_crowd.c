@@ -18,7 +18,6 @@
 #include "tools/command.h"
 
 #include <errno.h>
-#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -66,23 +65,9 @@ struct crowd {
 
 /* ------------------------------------------------------------------ streams */
 
-static struct shape *make_shape(const struct options *o)
-{
-    struct shape *shape = calloc(1, sizeof *shape);
-    if (!shape)
-        return NULL;
-    shape->n_layers = 1;
-    shape->kind[0] = ATTENTION_SOFTMAX;
-    shape->heads = shape->kv_heads = o->heads;
-    shape->key_dim = shape->value_dim = o->dim;
-    shape->scale = 1 / sqrtf((float)o->dim);
-    shape->element = ELEMENT_F32;
-    return shape;
-}
-
 static int open_streams(struct crowd *c, struct fault *fault)
 {
-    struct shape *shape = make_shape(c->o);
+    struct shape *shape = server_shape(c->o->heads, c->o->dim);
     size_t width = c->o->heads * c->o->dim;
     int err = shape ? 0 : fault_set(fault, ERR_NO_MEMORY, "a shape");
     for (size_t i = 0; i < c->o->streams && !err; i++) {
@@ -260,7 +245,7 @@ static void *misbehave(void *context)
 static int peers_start(struct peers *p, const struct crowd *c, unsigned company, struct fault *fault)
 {
     *p = (struct peers){.crowd = c, .company = company, .random = 88172645463325252u};
-    struct shape *shape = make_shape(c->o);
+    struct shape *shape = server_shape(c->o->heads, c->o->dim);
     int err = shape ? 0 : fault_set(fault, ERR_NO_MEMORY, "a shape"), linger = 0;
     if (!err && company & DEAF)
         err = attnd_subscribe(&p->deaf, c->outputs, NULL, "out/", fault);

@@ -14,7 +14,6 @@
 #include "tools/command.h"
 
 #include <errno.h>
-#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -245,15 +244,9 @@ static void stop_echo(struct echo_way *e)
 
 static int open_stream(struct daemon_way *d, struct fault *fault)
 {
-    struct shape *shape = calloc(1, sizeof *shape);
+    struct shape *shape = server_shape(HEADS, DIM);
     if (!shape)
         return fault_set(fault, ERR_NO_MEMORY, "a shape");
-    shape->n_layers = 1;
-    shape->kind[0] = ATTENTION_SOFTMAX;
-    shape->heads = shape->kv_heads = HEADS;
-    shape->key_dim = shape->value_dim = DIM;
-    shape->scale = 1 / sqrtf(DIM);
-    shape->element = ELEMENT_F32;
     int err = attnd_open(d->client, "bench", shape, "bench", false, &d->stream, fault);
     free(shape);
     d->open = !err;

@@ -13,7 +13,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -208,20 +207,6 @@ static int measure(struct soak *s, struct fault *fault)
 
 /* ------------------------------------------------------------------ the whole */
 
-static struct shape *make_shape(const struct options *o)
-{
-    struct shape *shape = calloc(1, sizeof *shape);
-    if (!shape)
-        return NULL;
-    shape->n_layers = 1;
-    shape->kind[0] = ATTENTION_SOFTMAX;
-    shape->heads = shape->kv_heads = o->heads;
-    shape->key_dim = shape->value_dim = o->dim;
-    shape->scale = 1 / sqrtf((float)o->dim);
-    shape->element = ELEMENT_F32;
-    return shape;
-}
-
 static int open_streams(struct soak *s, size_t connection, const struct shape *shape, struct fault *fault)
 {
     int err = 0;
@@ -253,7 +238,7 @@ static int soak_start(struct soak *s, struct fault *fault)
 {
     const struct options *o = s->o;
     size_t width = FILL * o->heads * o->dim;
-    struct shape *shape = make_shape(o);
+    struct shape *shape = server_shape(o->heads, o->dim);
     s->client = calloc(o->connections, sizeof *s->client);
     s->ticket = calloc(o->connections, sizeof *s->ticket);
     s->stream = calloc(o->streams, sizeof *s->stream);

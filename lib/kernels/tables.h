@@ -45,6 +45,11 @@ QUANT_SLOTS(avx512)
 QUANT_SLOTS(avx512_vnni) /* of these, scores that vector_quant_scores.h has are there */
 #endif
 
+/* The name of a slot's function where VECTOR_PREFIX says whose it is. */
+#define SLOT(name) SLOT_NAMED(VECTOR_PREFIX, name)
+#define SLOT_NAMED(prefix, name) SLOT_JOINED(prefix, name)
+#define SLOT_JOINED(prefix, name) prefix##_##name
+
 /* A slot's functions, one per storage or element type, by their names' ends; `quant` is what those of quantised rows begin with.
  * Keys with a sketch have functions of their own, values beside them are those of the plain storage. */
 #define PER_KEY_STORAGE(slot, quant) PER_STORAGE_NAMED(slot, quant, s)

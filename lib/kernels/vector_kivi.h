@@ -71,7 +71,7 @@ INLINE void kivi_pack_channels(const float *rows, size_t n, size_t d, size_t c, 
     }
 }
 
-TARGET static void pack_keys_kivi2(const float *rows, size_t n, size_t d, void *keys, size_t row)
+TARGET void SLOT(pack_keys_kivi2)(const float *rows, size_t n, size_t d, void *keys, size_t row)
 {
     size_t padded = kivi_padded(d);
     for (size_t j = 0; j < n; j += KIVI_ROWS, rows += KIVI_ROWS * d) {
@@ -94,7 +94,7 @@ INLINE uint32_t kivi_word_of_bytes(const uint8_t *code)
     return word;
 }
 
-TARGET static void pack_values_kivi2(const float *rows, size_t n, size_t e, void *values, size_t row)
+TARGET void SLOT(pack_values_kivi2)(const float *rows, size_t n, size_t e, void *values, size_t row)
 {
     char *to = (char *)values + row * kivi_bytes(e);
     for (size_t j = 0; j < n; j++, rows += e)
@@ -163,7 +163,7 @@ INLINE void kivi_panel_to_f32(const void *keys, size_t d, size_t row, float *pan
             v_store(panel + l, v_lookup_pairs(tables + 4 * c, kivi_word(codes, c), l));
 }
 
-TARGET static void unpack_keys_kivi2(const void *keys, size_t row, size_t n, size_t d, float *rows)
+TARGET void SLOT(unpack_keys_kivi2)(const void *keys, size_t row, size_t n, size_t d, float *rows)
 {
     float panel[PANEL * SHAPE_DIM_MAX];
     for (size_t j = 0; j < n; j++, row++) {
@@ -185,7 +185,7 @@ INLINE void kivi_block_to_f32(const char *block, vf steps, float *x)
         v_store(x + i, v_lookup_pairs(table, kivi_word(block + 4, i / 16), i % 16));
 }
 
-TARGET static void unpack_values_kivi2(const void *values, size_t row, size_t n, size_t e, float *rows)
+TARGET void SLOT(unpack_values_kivi2)(const void *values, size_t row, size_t n, size_t e, float *rows)
 {
     const char *block = (const char *)values + row * kivi_bytes(e);
     vf steps = kivi_steps();
@@ -263,8 +263,8 @@ INLINE void kivi_score_few(const float *q, size_t n_q, size_t d, const float *ta
 }
 
 /* Few queries meet codes; more are worth a panel of f32. */
-TARGET static void score_kivi2(const float *q, size_t n_q, size_t d, const void *keys, size_t row, size_t n, float *s,
-                               size_t lds)
+TARGET void SLOT(score_kivi2)(const float *q, size_t n_q, size_t d, const void *keys, size_t row, size_t n, float *s,
+                              size_t lds)
 {
     float tables[KIVI_TABLES];
     _Alignas(64) float panel[PANEL * SHAPE_DIM_MAX];
@@ -283,8 +283,8 @@ TARGET static void score_kivi2(const float *q, size_t n_q, size_t d, const void 
     }
 }
 
-TARGET static void accumulate_kivi2(const float *p, size_t ldp, const float *f, size_t n_q, const void *values, size_t row,
-                                    size_t n, size_t e, float *acc, size_t lda)
+TARGET void SLOT(accumulate_kivi2)(const float *p, size_t ldp, const float *f, size_t n_q, const void *values, size_t row,
+                                   size_t n, size_t e, float *acc, size_t lda)
 {
     _Alignas(64) float rows[KIVI_FLOATS];
     float one[KIVI_QUERIES];
@@ -294,14 +294,14 @@ TARGET static void accumulate_kivi2(const float *p, size_t ldp, const float *f, 
         one[i] = 1;
     for (size_t j = 0; j < n; j += now) {
         now = n - j < most ? n - j : most;
-        unpack_values_kivi2(values, row + j, now, e, rows);
+        SLOT(unpack_values_kivi2)(values, row + j, now, e, rows);
         for (size_t i = 0; i < n_q; i += KIVI_QUERIES)
             accumulate_f32(p + i * ldp + j, ldp, one, n_q - i < KIVI_QUERIES ? n_q - i : KIVI_QUERIES, rows, 0, now, e,
                            acc + i * lda, lda);
     }
 }
 
-TARGET static size_t nearest_kivi2(const float *key, size_t d, const void *keys, size_t n, float *distance)
+TARGET size_t SLOT(nearest_kivi2)(const float *key, size_t d, const void *keys, size_t n, float *distance)
 {
     float panel[PANEL * SHAPE_DIM_MAX];
     struct nearest_lanes best = nearest_none();

@@ -3,6 +3,7 @@
 #ifndef ATTND_KERNELS_VECTOR_QUANT_ROWS_H
 #define ATTND_KERNELS_VECTOR_QUANT_ROWS_H
 
+#include "kernels/tables.h"
 #include "kernels/vector_nearest.h"
 #include "kernels/vector_quant_code.h"
 #include "kernels/vector_rotate.h"
@@ -59,14 +60,21 @@ APART void unpack_quant(enum storage_id id, bool keys, const void *block, size_t
     }
 }
 
+INLINE void unpack_quant_keys(enum storage_id id, const void *keys, size_t row, size_t n, size_t d, float *rows)
+{
+    unpack_quant(id, true, keys, row, n, d, rows);
+}
+
 /* A panel becomes one of f32. */
-APART size_t nearest_quant(enum storage_id id, const float *x, size_t d, const void *keys, size_t n, float *distance)
+INLINE size_t nearest_unpacked(void (*unpack_rows)(enum storage_id id, const void *keys, size_t row, size_t n, size_t d,
+                                                   float *rows),
+                               enum storage_id id, const float *x, size_t d, const void *keys, size_t n, float *distance)
 {
     float rows[W * SHAPE_DIM_MAX], panel[PANEL * SHAPE_DIM_MAX];
     struct nearest_lanes best = nearest_none();
     for (size_t row = 0; row < n; row += PANEL) {
         for (size_t lane = 0; lane < PANEL; lane += W) {
-            unpack_quant(id, true, keys, row + lane, W, d, rows);
+            unpack_rows(id, keys, row + lane, W, d, rows);
             spread_units(rows, d * 4, d, (uint32_t *)panel + lane);
         }
         nearest_tile(STORAGE_F32, PANEL / W, x, d, (const char *)panel, 0, row, n, &best);
@@ -74,24 +82,29 @@ APART size_t nearest_quant(enum storage_id id, const float *x, size_t d, const v
     return nearest_of_lanes(&best, distance);
 }
 
+APART size_t nearest_quant(enum storage_id id, const float *x, size_t d, const void *keys, size_t n, float *distance)
+{
+    return nearest_unpacked(unpack_quant_keys, id, x, d, keys, n, distance);
+}
+
 #define QUANT_ROWS_OF(id, x)                                                                                                   \
-    TARGET static void pack_keys_##x(const float *rows, size_t n, size_t d, void *keys, size_t row)                            \
+    TARGET void SLOT(pack_keys_##x)(const float *rows, size_t n, size_t d, void *keys, size_t row)                             \
     {                                                                                                                          \
         pack_quant(id, true, rows, n, d, keys, row);                                                                           \
     }                                                                                                                          \
-    TARGET static void pack_values_##x(const float *rows, size_t n, size_t e, void *values, size_t row)                        \
+    TARGET void SLOT(pack_values_##x)(const float *rows, size_t n, size_t e, void *values, size_t row)                         \
     {                                                                                                                          \
         pack_quant(id, false, rows, n, e, values, row);                                                                        \
     }                                                                                                                          \
-    TARGET static void unpack_keys_##x(const void *keys, size_t row, size_t n, size_t d, float *rows)                          \
+    TARGET void SLOT(unpack_keys_##x)(const void *keys, size_t row, size_t n, size_t d, float *rows)                           \
     {                                                                                                                          \
         unpack_quant(id, true, keys, row, n, d, rows);                                                                         \
     }                                                                                                                          \
-    TARGET static void unpack_values_##x(const void *values, size_t row, size_t n, size_t e, float *rows)                      \
+    TARGET void SLOT(unpack_values_##x)(const void *values, size_t row, size_t n, size_t e, float *rows)                       \
     {                                                                                                                          \
         unpack_quant(id, false, values, row, n, e, rows);                                                                      \
     }                                                                                                                          \
-    TARGET static size_t nearest_##x(const float *key, size_t d, const void *keys, size_t n, float *distance)                  \
+    TARGET size_t SLOT(nearest_##x)(const float *key, size_t d, const void *keys, size_t n, float *distance)                   \
     {                                                                                                                          \
         return nearest_quant(id, key, d, keys, n, distance);                                                                   \
     }

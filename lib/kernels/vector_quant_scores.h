@@ -3,12 +3,9 @@
 #include "kernels/tables.h"
 #include "kernels/vector_quant_keys.h"
 
-#define NAMED(prefix, name) NAMED_AGAIN(prefix, name)
-#define NAMED_AGAIN(prefix, name) prefix##_##name
-
 #define SCORE_OF(id, x)                                                                                                        \
-    TARGET void NAMED(VECTOR_PREFIX, score_##x)(const float *q, size_t n_q, size_t d, const void *keys, size_t row, size_t n,  \
-                                                float *s, size_t lds)                                                          \
+    TARGET void SLOT(score_##x)(const float *q, size_t n_q, size_t d, const void *keys, size_t row, size_t n, float *s,        \
+                                size_t lds)                                                                                    \
     {                                                                                                                          \
         score_quant(id, q, n_q, d, keys, row, n, s, lds);                                                                      \
     }

@@ -146,36 +146,26 @@ APART void unpack_sketch(enum storage_id id, const void *keys, size_t row, size_
     }
 }
 
-/* A panel becomes one of f32. */
 APART size_t nearest_sketch(enum storage_id id, const float *x, size_t d, const void *keys, size_t n, float *distance)
 {
-    float rows[W * SHAPE_DIM_MAX], panel[PANEL * SHAPE_DIM_MAX];
-    struct nearest_lanes best = nearest_none();
-    for (size_t row = 0; row < n; row += PANEL) {
-        for (size_t lane = 0; lane < PANEL; lane += W) {
-            unpack_sketch(id, keys, row + lane, W, d, rows);
-            spread_units(rows, d * 4, d, (uint32_t *)panel + lane);
-        }
-        nearest_tile(STORAGE_F32, PANEL / W, x, d, (const char *)panel, 0, row, n, &best);
-    }
-    return nearest_of_lanes(&best, distance);
+    return nearest_unpacked(unpack_sketch, id, x, d, keys, n, distance);
 }
 
 #define SKETCH_OF(id, x)                                                                                                       \
-    TARGET static void score_##x(const float *q, size_t n_q, size_t d, const void *keys, size_t row, size_t n, float *s,       \
-                                 size_t lds)                                                                                   \
+    TARGET void SLOT(score_##x)(const float *q, size_t n_q, size_t d, const void *keys, size_t row, size_t n, float *s,        \
+                                size_t lds)                                                                                    \
     {                                                                                                                          \
         score_sketch(id, q, n_q, d, keys, row, n, s, lds);                                                                     \
     }                                                                                                                          \
-    TARGET static void pack_keys_##x(const float *rows, size_t n, size_t d, void *keys, size_t row)                            \
+    TARGET void SLOT(pack_keys_##x)(const float *rows, size_t n, size_t d, void *keys, size_t row)                             \
     {                                                                                                                          \
         pack_sketch(id, rows, n, d, keys, row);                                                                                \
     }                                                                                                                          \
-    TARGET static void unpack_keys_##x(const void *keys, size_t row, size_t n, size_t d, float *rows)                          \
+    TARGET void SLOT(unpack_keys_##x)(const void *keys, size_t row, size_t n, size_t d, float *rows)                           \
     {                                                                                                                          \
         unpack_sketch(id, keys, row, n, d, rows);                                                                              \
     }                                                                                                                          \
-    TARGET static size_t nearest_##x(const float *key, size_t d, const void *keys, size_t n, float *distance)                  \
+    TARGET size_t SLOT(nearest_##x)(const float *key, size_t d, const void *keys, size_t n, float *distance)                   \
     {                                                                                                                          \
         return nearest_sketch(id, key, d, keys, n, distance);                                                                  \
     }

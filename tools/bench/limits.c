@@ -196,46 +196,27 @@ AVX512 static float multiply_add_avx512(const float *start, size_t rounds)
     return out[0] + out[15];
 }
 
-/* With VNNI product and sum are one instruction. */
-AVX512_VNNI static float multiply_pairs_avx512_vnni(const float *start, size_t rounds)
-{
-    __m512i b = _mm512_set1_epi16(3), c = b, a[CHAINS];
-    float out[16];
-#define START(i) a[i] = _mm512_loadu_si512(start + (size_t)(i)*LANES_MAX);
-    EACH_CHAIN(START)
-#undef START
-    for (size_t r = 0; r < rounds; r++) {
-#define STEP(i) a[i] = _mm512_dpwssd_epi32(a[i], c, b);
-        EACH_CHAIN(STEP)
-#undef STEP
-    }
-#define JOIN(i) a[0] = i ? _mm512_xor_si512(a[0], a[i]) : a[0];
-    EACH_CHAIN(JOIN)
-#undef JOIN
-    _mm512_storeu_ps(out, _mm512_cvtepi32_ps(a[0]));
-    return out[0] + out[15];
-}
-
-AVX512 static float multiply_pairs_avx512(const float *start, size_t rounds)
-{
-    __m512i b = _mm512_set1_epi16(3), c = b, a[CHAINS];
-    float out[16];
-#define START(i) a[i] = _mm512_loadu_si512(start + (size_t)(i)*LANES_MAX);
-    EACH_CHAIN(START)
-#undef START
-    for (size_t r = 0; r < rounds; r++) {
-#define STEP(i)                                                                                                                \
+#define START_512(i) a[i] = _mm512_loadu_si512(start + (size_t)(i)*LANES_MAX);
+#define JOIN_512(i) a[0] = i ? _mm512_xor_si512(a[0], a[i]) : a[0];
+#define STEP_512(i)                                                                                                            \
     a[i] = _mm512_add_epi32(a[i], _mm512_madd_epi16(c, b));                                                                    \
     __asm__("" : "+v"(c));
-        EACH_CHAIN(STEP)
-#undef STEP
+#define STEP_512_VNNI(i) a[i] = _mm512_dpwssd_epi32(a[i], c, b); /* product and sum are one instruction */
+#define MULTIPLY_PAIRS_512(name, target, STEP)                                                                                 \
+    target static float multiply_pairs_##name(const float *start, size_t rounds)                                               \
+    {                                                                                                                          \
+        __m512i b = _mm512_set1_epi16(3), c = b, a[CHAINS];                                                                    \
+        float out[16];                                                                                                         \
+        EACH_CHAIN(START_512)                                                                                                  \
+        for (size_t r = 0; r < rounds; r++) {                                                                                  \
+            EACH_CHAIN(STEP)                                                                                                   \
+        }                                                                                                                      \
+        EACH_CHAIN(JOIN_512)                                                                                                   \
+        _mm512_storeu_ps(out, _mm512_cvtepi32_ps(a[0]));                                                                       \
+        return out[0] + out[15];                                                                                               \
     }
-#define JOIN(i) a[0] = i ? _mm512_xor_si512(a[0], a[i]) : a[0];
-    EACH_CHAIN(JOIN)
-#undef JOIN
-    _mm512_storeu_ps(out, _mm512_cvtepi32_ps(a[0]));
-    return out[0] + out[15];
-}
+MULTIPLY_PAIRS_512(avx512, AVX512, STEP_512)
+MULTIPLY_PAIRS_512(avx512_vnni, AVX512_VNNI, STEP_512_VNNI)
 
 #endif
 

@@ -1,10 +1,26 @@
 #include "tools/bench/server.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+struct shape *server_shape(size_t heads, size_t dim)
+{
+    struct shape *shape = calloc(1, sizeof *shape);
+    if (!shape)
+        return NULL;
+    shape->n_layers = 1;
+    shape->kind[0] = ATTENTION_SOFTMAX;
+    shape->heads = shape->kv_heads = (uint32_t)heads;
+    shape->key_dim = shape->value_dim = (uint32_t)dim;
+    shape->scale = 1 / sqrtf((float)dim);
+    shape->element = ELEMENT_F32;
+    return shape;
+}
 
 void server_endpoint(const char *transport, const char *folder, const char *name, char endpoint[SERVER_ENDPOINT_BYTES])
 {
