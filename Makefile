@@ -157,7 +157,7 @@ $(B)/run_tests: $(call obj,$(TEST_SRC) $(DAEMON_LIB) $(TOOL_LIB)) $(LIBRARY)
 
 # Vector kernels are unrolled far: what both sanitizers add to them takes compilers minutes. Addresses are what can go wrong there;
 # fuzzers feed what eats bytes, which kernels don't.
-VECTOR_OBJ    := $(call obj,$(addprefix lib/kernels/,avx2.c avx2_quant.c avx512.c avx512_quant.c avx512_vnni.c) \
+VECTOR_OBJ    := $(call obj,$(addprefix lib/kernels/,avx2.c avx2_quant.c avx512.c avx512_quant.c avx512_vnni.c avx512_bf16.c) \
                  $(addprefix tests/lib/kernels/,wide.c wide_quant.c))
 VECTOR_asan   := -fsanitize=address
 VECTOR_tsan   := -fsanitize=thread

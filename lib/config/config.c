@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const isas[] = {"auto", "scalar", "avx2", "avx512", "avx512_vnni", "neon", NULL};
+static const char *const isas[] = {"auto", "scalar", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "neon", NULL};
 static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
 
 static const struct field root_fields[] = {

@@ -45,7 +45,7 @@ struct config {
     struct config_socket ingest, outputs, telemetry;
     double telemetry_interval_seconds;
     char http_address[CONFIG_ENDPOINT_BYTES]; /* host:port; "": no HTTP */
-    char isa[KEY_TEXT_BYTES];                 /* "auto", "scalar", "avx2", "avx512", "avx512_vnni", "neon" */
+    char isa[KEY_TEXT_BYTES];                 /* "auto", "scalar", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "neon" */
     char log_level[KEY_TEXT_BYTES];
     double spin_seconds; /* how long an idle thread spins before it sleeps */
     struct config_limits limits;

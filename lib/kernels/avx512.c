@@ -1,17 +1,20 @@
-/* The AVX-512 tables: the kernels of vector_*.h on this instruction set's vectors; with VNNI quantised keys have other scores. */
+/* The AVX-512 tables: the kernels of vector_*.h on this instruction set's vectors; with VNNI quantised keys have other
+ * scores, with BF16 pairs of bf16 other products. */
 #ifdef __x86_64__
 
 #include "kernels/vector_avx512.h"
 
+#define VECTOR_PREFIX avx512
 #include "kernels/vector_table.h"
 
-const struct kernels kernels_avx512 = VECTOR_TABLE("avx512", true, false, avx512, avx512);
+const struct kernels kernels_avx512 = VECTOR_TABLE("avx512", true, false, avx512, avx512, avx512);
 
 #define avx512_vnni_score_kivi2 avx512_score_kivi2
 #define avx512_vnni_score_rot4s avx512_score_rot4s
 #define avx512_vnni_score_rot3s avx512_score_rot3s
 #define avx512_vnni_score_rot2s avx512_score_rot2s
-const struct kernels kernels_avx512_vnni = VECTOR_TABLE("avx512_vnni", true, false, avx512_vnni, avx512);
+const struct kernels kernels_avx512_vnni = VECTOR_TABLE("avx512_vnni", true, false, avx512_vnni, avx512, avx512);
+const struct kernels kernels_avx512_bf16 = VECTOR_TABLE("avx512_bf16", true, false, avx512_vnni, avx512, avx512_bf16);
 
 #else
 typedef int no_avx512_here; /* a file must not be empty */

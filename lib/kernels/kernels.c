@@ -35,6 +35,11 @@ static bool has_avx512_vnni(void)
 {
     return has_avx512() && __builtin_cpu_supports("avx512vnni");
 }
+
+static bool has_avx512_bf16(void)
+{
+    return has_avx512_vnni() && __builtin_cpu_supports("avx512bf16");
+}
 #endif
 
 /* Slowest first. */
@@ -44,7 +49,10 @@ static const struct {
 } table[] = {
     {&kernels_scalar, always},
 #ifdef __x86_64__
-    {&kernels_avx2, has_avx2}, {&kernels_avx512, has_avx512}, {&kernels_avx512_vnni, has_avx512_vnni},
+    {&kernels_avx2, has_avx2},
+    {&kernels_avx512, has_avx512},
+    {&kernels_avx512_vnni, has_avx512_vnni},
+    {&kernels_avx512_bf16, has_avx512_bf16},
 #endif
 #ifdef __aarch64__
     {&kernels_neon, always}, /* part of the architecture */

@@ -17,7 +17,7 @@
 #include <stdbool.h>
 
 struct kernels {
-    const char *isa; /* "scalar", "avx2", "avx512", "avx512_vnni", "neon" */
+    const char *isa; /* "scalar", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "neon" */
 
     /* Quantised rows (kernels/quant.h) may meet queries rounded to 16 bits of their largest coordinate, and weights rounded to 16
      * bits of the largest of 32 rows: a hundredth or less of what storing the rows has cost. A query's bits do not depend on the
@@ -41,6 +41,24 @@ struct kernels {
      * uninitialised then). values: the block's row 0. */
     void (*accumulate[N_STORAGE])(const float *p, size_t ldp, const float *f, size_t n_q, const void *values, size_t row,
                                   size_t n, size_t e, float *acc, size_t lda);
+
+    /* The three steps in bf16, for tensor attention that asks for it: queries, keys, weights and values are rounded to bf16 and
+     * multiplied in pairs, sums and the weights' own sum are f32. The same in every table, but what is below the smallest
+     * normal float may count as 0; faster than f32 where the CPU has an instruction for it (avx512_bf16).
+     *
+     * Pairs of bf16 lie in units of 32 bits, the first in the low half. A matrix (n, width) is the right side of a product as
+     * panels of PANEL columns, [width / PANEL, rounded up][n_pairs = (n + 1) / 2][PANEL] pairs of rows; what an odd n leaves is
+     * 0, columns past width are whatever they were. Panels of keys in bf16 (storage.h) are that of the transposed keys.
+     *
+     *     pair_rows    panels of the rows (n, width), rounded to nearest even
+     *     weigh_bf16   as weigh, but s stays, and weights go, rounded, to pairs (n rounded up to PANEL, 0 outside [lo, hi))
+     *     product_bf16 out[i*ldo + j] = out[i*ldo + j] f[i] + sum_(u<n_pairs) <a[i*lda + u], pair u of column j>, j < n rounded
+     *                  up to PANEL; f_i = 0, and f NULL, overwrite. One chain of multiply-adds, of each pair the odd one first. */
+    void (*pair_rows)(const float *rows, size_t n, size_t width, uint32_t *pairs);
+    float (*weigh_bf16)(const float *s, size_t lo, size_t hi, size_t n, const float *log_w, float *max, float *sum,
+                        uint32_t *pairs);
+    void (*product_bf16)(const uint32_t *a, size_t lda, size_t n_q, const uint32_t *pairs, size_t n_pairs, size_t n,
+                         const float *f, float *out, size_t ldo);
 
     /* The row of [0, n) whose key is nearest to x (d,), the lower of equally near ones: argmin_j sum_c (x_c - k_jc)^2, and that
      * sum: differences squared, no norms, so that near rows far from 0 keep their digits. Each product and each sum is rounded, in
@@ -77,7 +95,7 @@ const struct kernels *kernels_best(void);
 const struct kernels *kernels_find(const char *isa);
 
 /* Every table that this CPU runs, scalar first; returns their number. For tests and benches. */
-enum { KERNELS_MAX = 4 };
+enum { KERNELS_MAX = 5 };
 size_t kernels_runnable(const struct kernels *out[KERNELS_MAX]);
 
 #endif

@@ -3,9 +3,10 @@
 
 #include "kernels/vector_neon.h"
 
+#define VECTOR_PREFIX neon
 #include "kernels/vector_table.h"
 
-const struct kernels kernels_neon = VECTOR_TABLE("neon", false, false, scalar, scalar);
+const struct kernels kernels_neon = VECTOR_TABLE("neon", false, false, scalar, scalar, neon);
 
 #else
 typedef int no_neon_here; /* a file must not be empty */

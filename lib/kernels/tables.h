@@ -6,7 +6,7 @@
 
 extern const struct kernels kernels_scalar;
 #ifdef __x86_64__
-extern const struct kernels kernels_avx2, kernels_avx512, kernels_avx512_vnni;
+extern const struct kernels kernels_avx2, kernels_avx512, kernels_avx512_vnni, kernels_avx512_bf16;
 #endif
 #ifdef __aarch64__
 extern const struct kernels kernels_neon;
@@ -43,6 +43,23 @@ QUANT_SLOTS(scalar)
 QUANT_SLOTS(avx2)
 QUANT_SLOTS(avx512)
 QUANT_SLOTS(avx512_vnni) /* of these, scores that vector_quant_scores.h has are there */
+#endif
+
+/* Products of pairs of bf16: of scalar_bf16.c and vector_bf16.h. */
+#define BF16_SLOTS(isa)                                                                                                        \
+    void isa##_pair_rows(const float *rows, size_t n, size_t width, uint32_t *pairs);                                          \
+    float isa##_weigh_bf16(const float *s, size_t lo, size_t hi, size_t n, const float *log_w, float *max, float *sum,         \
+                           uint32_t *pairs);                                                                                   \
+    void isa##_product_bf16(const uint32_t *a, size_t lda, size_t n_q, const uint32_t *pairs, size_t n_pairs, size_t n,        \
+                            const float *f, float *out, size_t ldo);
+BF16_SLOTS(scalar)
+#ifdef __x86_64__
+BF16_SLOTS(avx2)
+BF16_SLOTS(avx512)
+BF16_SLOTS(avx512_bf16)
+#endif
+#ifdef __aarch64__
+BF16_SLOTS(neon)
 #endif
 
 /* The name of a slot's function where VECTOR_PREFIX says whose it is. */

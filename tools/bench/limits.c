@@ -91,6 +91,7 @@ static float multiply_add_scalar(const float *start, size_t rounds)
 
 #define AVX2 __attribute__((target("avx2,fma")))
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
+#define AVX512_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
 #define AVX512_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
 
 AVX2 INLINE uint64_t read_avx2(const char *p, size_t bytes, size_t places)
@@ -218,6 +219,28 @@ AVX512 static float multiply_add_avx512(const float *start, size_t rounds)
 MULTIPLY_PAIRS_512(avx512, AVX512, STEP_512)
 MULTIPLY_PAIRS_512(avx512_vnni, AVX512_VNNI, STEP_512_VNNI)
 
+/* Of numbers near 1; the empty statement as above. */
+AVX512_BF16 static float multiply_bf16_avx512_bf16(const float *start, size_t rounds)
+{
+    __m512i b = _mm512_set1_epi32(0x3f803f80), c = b;
+    __m512 a[CHAINS];
+    float out[16];
+#define START(i) a[i] = _mm512_loadu_ps(start + (size_t)(i)*LANES_MAX);
+    EACH_CHAIN(START)
+#undef START
+    for (size_t r = 0; r < rounds; r++) {
+#define STEP(i)                                                                                                                \
+    a[i] = _mm512_dpbf16_ps(a[i], (__m512bh)c, (__m512bh)b);                                                                   \
+    __asm__("" : "+v"(c));
+        EACH_CHAIN(STEP)
+#undef STEP
+    }
+    for (size_t i = 1; i < CHAINS; i++)
+        a[0] = _mm512_add_ps(a[0], a[i]);
+    _mm512_storeu_ps(out, a[0]);
+    return out[0] + out[15];
+}
+
 #endif
 
 /* The loops of one instruction set for 1, 3 and 6 places, and their row of the table. */
@@ -234,11 +257,11 @@ MULTIPLY_PAIRS_512(avx512_vnni, AVX512_VNNI, STEP_512_VNNI)
     {                                                                                                                          \
         return read_##isa(p, bytes, 6);                                                                                        \
     }
-#define ROW(name, isa, pairs, lanes, pair_lanes)                                                                               \
+#define ROW(name, isa, pairs, bf16, lanes, pair_lanes)                                                                         \
     {                                                                                                                          \
-        name, {read_##isa##_1, read_##isa##_3, read_##isa##_6}, {multiply_add_##isa, pairs},                                   \
+        name, {read_##isa##_1, read_##isa##_3, read_##isa##_6}, {multiply_add_##isa, pairs, bf16},                             \
         {                                                                                                                      \
-            lanes, pair_lanes                                                                                                  \
+            lanes, pair_lanes, pair_lanes                                                                                      \
         }                                                                                                                      \
     }
 
@@ -249,11 +272,12 @@ READS(avx512, AVX512)
 #endif
 
 static const struct loops loops_table[] = {
-    ROW("scalar", scalar, NULL, 1, 0),
+    ROW("scalar", scalar, NULL, NULL, 1, 0),
 #ifdef __x86_64__
-    ROW("avx2", avx2, multiply_pairs_avx2, 8, 16),
-    ROW("avx512", avx512, multiply_pairs_avx512, 16, 32),
-    ROW("avx512_vnni", avx512, multiply_pairs_avx512_vnni, 16, 32),
+    ROW("avx2", avx2, multiply_pairs_avx2, NULL, 8, 16),
+    ROW("avx512", avx512, multiply_pairs_avx512, NULL, 16, 32),
+    ROW("avx512_vnni", avx512, multiply_pairs_avx512_vnni, NULL, 16, 32),
+    ROW("avx512_bf16", avx512, multiply_pairs_avx512_vnni, multiply_bf16_avx512_bf16, 16, 32),
 #endif
 };
 

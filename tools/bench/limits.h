@@ -19,10 +19,11 @@ void limits_destroy(struct limits *limits); /* NULL is allowed */
 /* Seconds to read the bytes once, when they are read so many times in a row. */
 double limits_read_seconds(struct limits *limits, size_t n_times);
 
-/* The types that kernels multiply and add in. INT16: products of 16 bits, in pairs, added to sums of 32 bits. */
-enum limits_type { LIMITS_F32, LIMITS_INT16, N_LIMITS_TYPE };
+/* The types that kernels multiply and add in. INT16: products of 16 bits, in pairs, added to sums of 32 bits.
+ * BF16: products of bf16, in pairs, added to sums in f32. */
+enum limits_type { LIMITS_F32, LIMITS_INT16, LIMITS_BF16, N_LIMITS_TYPE };
 
-/* Operations per second, all threads together. Instruction sets without a loop in INT16: as in F32. */
+/* Operations per second, all threads together. Instruction sets without a loop in a type: as in F32. */
 double limits_flops_per_second(struct limits *limits, enum limits_type type);
 
 #endif

@@ -194,8 +194,8 @@ static void a_file_is_read_and_named_in_its_errors(void)
     CU_ASSERT_EQUAL(config_load(&c, path, fake_check_rule, collect_message, &messages), ERR_INVALID);
     CU_ASSERT_PTR_NULL(c);
     CU_ASSERT_EQUAL(messages.n, 1);
-    snprintf(expected, sizeof expected, "%s:2: isa: must be one of auto, scalar, avx2, avx512, avx512_vnni, neon, not 'mmx'",
-             path);
+    snprintf(expected, sizeof expected,
+             "%s:2: isa: must be one of auto, scalar, avx2, avx512, avx512_vnni, avx512_bf16, neon, not 'mmx'", path);
     CU_ASSERT_STRING_EQUAL(messages.text[0], expected);
     remove(path);
     free(path);

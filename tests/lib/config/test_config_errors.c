@@ -45,7 +45,7 @@ static void wrong_types_say_what_is_expected_and_what_is_there(void)
             "1: ingest.endpoints: must be a list of endpoints like ipc://${runtime}/x.sock, tcp://127.0.0.1:5701 or "
             "inproc://name, not a single value");
     REFUSED("ingest:\n  endpoints:\n  - {a: 1}\n", "3: ingest.endpoints[0]: must be a text, not a map of keys");
-    REFUSED("isa: [auto]\n", "1: isa: must be one of auto, scalar, avx2, avx512, avx512_vnni, neon, not a list");
+    REFUSED("isa: [auto]\n", "1: isa: must be one of auto, scalar, avx2, avx512, avx512_vnni, avx512_bf16, neon, not a list");
     REFUSED("limits: {parts: {}}\n", "1: limits.parts: must be a whole number from 1 to 4096 parts, not a map of keys");
     REFUSED("pools: {name: a}\n", "1: pools: must be a list of pools, not a map of keys");
     REFUSED("pools: [a]\n", "1: pools[0]: must be a map of keys, not a single value");
@@ -68,7 +68,7 @@ static void values_out_of_range_name_the_bounds(void)
     REFUSED("limits: {message_bytes: 1 KiB}\n",
             "1: limits.message_bytes: must be a number of bytes from 4 KiB to 64 GiB, not '1 KiB'");
     REFUSED("log_level: loud\n", "1: log_level: must be one of error, warning, info, debug, not 'loud'");
-    REFUSED("isa:\n", "1: isa: must be one of auto, scalar, avx2, avx512, avx512_vnni, neon, not ''");
+    REFUSED("isa:\n", "1: isa: must be one of auto, scalar, avx2, avx512, avx512_vnni, avx512_bf16, neon, not ''");
 }
 
 static void limits_leave_room_for_the_largest_message(void)
@@ -212,12 +212,12 @@ static void yaml_that_means_something_else_than_it_seems_is_refused(void)
     REFUSED("isa: &x auto\n", "1: isa: anchors (&x) are not supported");
     REFUSED("limits: &x\n  parts: 7\npools: [{threads: 1}]\nisa: *x\n", "1: limits: anchors (&x) are not supported",
             "4: isa: aliases (*x) are not supported",
-            "4: isa: must be one of auto, scalar, avx2, avx512, avx512_vnni, neon, not ''");
+            "4: isa: must be one of auto, scalar, avx2, avx512, avx512_vnni, avx512_bf16, neon, not ''");
     REFUSED("isa: !!str auto\n", "1: isa: tags (tag:yaml.org,2002:str) are not supported");
     REFUSED("isa: auto\n---\nisa: scalar\n", "2: file: holds a second document; only one is read");
     REFUSED("? {a: b}\n: c\n", "1: file: a key must be a plain word");
     REFUSED("isa: \"a\\0b\"\n", "1: isa: holds a zero byte",
-            "1: isa: must be one of auto, scalar, avx2, avx512, avx512_vnni, neon, not 'a'");
+            "1: isa: must be one of auto, scalar, avx2, avx512, avx512_vnni, avx512_bf16, neon, not 'a'");
     REFUSED("a: [[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]\n",
             "1: a[0][0][0][0][0][0][0][0][0][0][0][0][0][0][0]: is nested too deeply");
 }
@@ -240,7 +240,8 @@ static void text_that_is_no_yaml_is_refused_at_its_line(void)
 
 static void values_in_messages_cannot_break_their_line(void)
 {
-    REFUSED("isa: \"a\\nb\\e[1m\"\n", "1: isa: must be one of auto, scalar, avx2, avx512, avx512_vnni, neon, not 'a?b?[1m'");
+    REFUSED("isa: \"a\\nb\\e[1m\"\n",
+            "1: isa: must be one of auto, scalar, avx2, avx512, avx512_vnni, avx512_bf16, neon, not 'a?b?[1m'");
 }
 
 static void more_entries_than_any_configuration_has_are_refused(void)
@@ -261,7 +262,7 @@ static void all_errors_of_a_file_come_in_one_run(void)
 {
     REFUSED("isa: mmx\ningest:\n  endpoints: [x]\nlimits:\n  parts: 0\n  bytes: 1\npools:\n- {threads: x}\nprofiles:\n"
             "- {name: a, rules: [{policy: full, storage: f99}]}\n",
-            "1: isa: must be one of auto, scalar, avx2, avx512, avx512_vnni, neon, not 'mmx'",
+            "1: isa: must be one of auto, scalar, avx2, avx512, avx512_vnni, avx512_bf16, neon, not 'mmx'",
             "3: ingest.endpoints[0]: must begin with ipc://, tcp:// or inproc://, not 'x'",
             "5: limits.parts: must be a whole number from 1 to 4096 parts, not '0'", "6: limits.bytes: unknown key",
             "8: pools[0].threads: must be a whole number from 0 to 1024 threads, not 'x'",

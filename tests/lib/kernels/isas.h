@@ -8,6 +8,7 @@
 enum { TEST_ISAS_MAX = KERNELS_MAX + 1 };
 extern const struct kernels kernels_wide;
 QUANT_SLOTS(wide)
+BF16_SLOTS(wide)
 
 size_t test_isas(const struct kernels *out[TEST_ISAS_MAX]);
 

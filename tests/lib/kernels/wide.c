@@ -2,9 +2,10 @@
 #include "vector_wide.h"
 
 #include "isas.h"
+#define VECTOR_PREFIX wide
 #include "kernels/vector_table.h"
 
-const struct kernels kernels_wide = VECTOR_TABLE("wide", true, false, wide, wide);
+const struct kernels kernels_wide = VECTOR_TABLE("wide", true, false, wide, wide, wide);
 
 size_t test_isas(const struct kernels *out[TEST_ISAS_MAX])
 {
