@@ -60,6 +60,7 @@ int audit_compare(struct worker *worker, const struct audit *audit, const struct
                   struct histogram *stream)
 {
     struct attend full = *attend;
+    full.compute = COMPUTE_F32;
     size_t width = attend->group * attend->e;
     full.out = scratch_get(&worker->audit, attend->n_tokens * width * sizeof *full.out);
     full.out_stride = width;

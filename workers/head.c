@@ -92,6 +92,7 @@ static int attend(struct worker *worker, struct head *head, const struct part *p
     uint64_t last = cache->n_tokens ? cache->n_tokens - 1 : 0;
     struct attend a = {
         .kernels = engine_kernels(head->stream->engine),
+        .compute = head->compute,
         .n_views = attention_streams((enum attention_kind)s->kind[part->layer]),
         .group = g,
         .d = s->key_dim,

@@ -9,7 +9,8 @@ struct head {
     struct engine_stream *stream;
     struct pool *pool;
     struct cache *cache;
-    struct audit audit; /* empty where the head is not audited */
+    enum compute compute; /* what its attention is computed in */
+    struct audit audit;   /* empty where the head is not audited */
     uint32_t layer, kv_head;
     _Atomic(double) *gauge; /* (ops->n_gauges): what the policy tells of its state, as of the last task; anyone reads */
 

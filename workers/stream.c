@@ -88,9 +88,10 @@ static int build_layer(struct engine_stream *stream, size_t layer, const size_t 
             l->group[l->n_groups++] = (struct policy_group){.policy = policy, .dims = dims};
         l->group[g].n_heads++;
         l->needs_queries |= policy->ops->needs_queries;
-        l->key_limit = smaller(l->key_limit, policy->key_storage->max_magnitude);
-        l->value_limit = smaller(l->value_limit, policy->value_storage->max_magnitude);
-        *head = (struct head){.stream = stream, .layer = (uint32_t)layer, .kv_head = (uint32_t)h};
+        float computed = policy->compute == COMPUTE_BF16 ? storage_table[STORAGE_BF16].max_magnitude : FLT_MAX;
+        l->key_limit = smaller(smaller(l->key_limit, computed), policy->key_storage->max_magnitude);
+        l->value_limit = smaller(smaller(l->value_limit, computed), policy->value_storage->max_magnitude);
+        *head = (struct head){.stream = stream, .compute = policy->compute, .layer = (uint32_t)layer, .kv_head = (uint32_t)h};
         size_t needed = sizeof *head + policy->ops->worst_bytes(policy, &dims, 0);
         if (needed > *room)
             return fault_set(fault, ERR_NO_MEMORY, "layer %zu head %zu: %zu bytes, %zu are left", layer, h, needed, *room);

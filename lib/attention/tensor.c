@@ -24,15 +24,38 @@ struct scratch {
     float *max_num, *max_den, *sum; /* (R,) a_i, b_i, Z_i; max_num unused while numerator and denominator share weights */
     float *rebase;                  /* (R,) */
     float *w;                       /* (R,) */
+    /* In bf16: pairs, as kernels.h has them. */
+    uint32_t *q_pairs; /* (R, d / 2) of q * k1_i */
+    uint32_t *keys;    /* (LDS, d / 2) panels of a tile's keys, if it does not lie so already */
+    uint32_t *values;  /* (LDS / 2, e) panels of its values */
+    uint32_t *weights; /* (BLOCK, LDS / 2) */
+    float *rows;       /* (LDS, max(d, e)) of the tile's rows, widened */
 };
+
+/* Where a row of N_i begins after another: bf16 writes whole panels. */
+static size_t numerator_stride(const struct attend *a)
+{
+    return round_up(a->e, PANEL);
+}
+
+static size_t pairs(size_t n)
+{
+    return (n + 1) / 2;
+}
+
+static uint32_t *carve_pairs(struct carve *c, size_t n)
+{
+    _Static_assert(sizeof(uint32_t) == sizeof(float), "scratch is counted in floats");
+    return (void *)carve(c, n);
+}
 
 static struct scratch lay_out(const struct attend *a, struct carve *c)
 {
     size_t r = TENSOR_CHUNK;
-    return (struct scratch){
+    struct scratch t = {
         .q = carve(c, r * a->d),
         .v = carve(c, r * a->e),
-        .n = carve(c, r * a->e),
+        .n = carve(c, r * numerator_stride(a)),
         .s = carve(c, (size_t)BLOCK * LDS),
         .den = carve(c, LDS),
         .max_num = carve(c, r),
@@ -41,6 +64,14 @@ static struct scratch lay_out(const struct attend *a, struct carve *c)
         .rebase = carve(c, r),
         .w = carve(c, r),
     };
+    if (a->compute == COMPUTE_BF16) {
+        t.q_pairs = carve_pairs(c, r * pairs(a->d));
+        t.keys = carve_pairs(c, LDS * pairs(a->d));
+        t.values = carve_pairs(c, LDS / 2 * numerator_stride(a));
+        t.weights = carve_pairs(c, (size_t)BLOCK * LDS / 2);
+        t.rows = carve(c, LDS * (a->d > a->e ? a->d : a->e));
+    }
+    return t;
 }
 
 size_t tensor_scratch_floats(const struct attend *a)
@@ -74,7 +105,66 @@ static void tile(const struct attend *a, const struct scratch *t, size_t n_rows,
         }
         if (seg->values)
             k->accumulate[seg->value_storage->id](t->s + (lo - base), LDS, t->rebase + first, rows, seg->values, lo, hi - lo,
-                                                  a->e, t->n + first * a->e, a->e);
+                                                  a->e, t->n + first * numerator_stride(a), numerator_stride(a));
+    }
+}
+
+/* Panels of the keys of rows [lo, hi), from the start of their first panel. */
+static const uint32_t *pair_keys(const struct attend *a, const struct scratch *t, const struct segment *seg, size_t lo,
+                                 size_t hi)
+{
+    size_t base = lo / PANEL * PANEL, n_pairs = pairs(a->d);
+    enum storage_id id = seg->key_storage->id;
+    if (id == STORAGE_BF16)
+        return (const uint32_t *)seg->keys + base * n_pairs;
+    if (id == STORAGE_F32) {
+        for (size_t row = base; row < hi; row += PANEL)
+            a->kernels->pair_rows((const float *)seg->keys + row * a->d, a->d, PANEL, t->keys + (row - base) * n_pairs);
+    } else {
+        a->kernels->unpack_keys[id](seg->keys, lo, hi - lo, a->d, t->rows);
+        a->kernels->pack_keys[STORAGE_BF16](t->rows, hi - lo, a->d, t->keys, lo - base);
+    }
+    return t->keys;
+}
+
+/* Panels of the values of rows [lo, hi); lo even, or an empty row comes first. */
+static void pair_values(const struct attend *a, const struct scratch *t, const struct segment *seg, size_t lo, size_t hi)
+{
+    size_t empty = lo % 2;
+    const float *rows = (const float *)seg->values + lo * a->e;
+    if (empty || seg->value_storage->id != STORAGE_F32) {
+        memset(t->rows, 0, empty * a->e * sizeof *t->rows);
+        a->kernels->unpack_values[seg->value_storage->id](seg->values, lo, hi - lo, a->e, t->rows + empty * a->e);
+        rows = t->rows;
+    }
+    a->kernels->pair_rows(rows, empty + hi - lo, a->e, t->values);
+}
+
+/* As tile, in bf16. */
+static void tile_bf16(const struct attend *a, const struct scratch *t, size_t n_rows, const struct segment *seg, size_t lo,
+                      size_t hi, bool one_weight)
+{
+    const struct kernels *k = a->kernels;
+    size_t base = lo / PANEL * PANEL, n = hi - base, d_pairs = pairs(a->d), stride = numerator_stride(a);
+    const float *log_num = seg->log_num ? seg->log_num + base : NULL, *log_den = seg->log_den ? seg->log_den + base : NULL;
+    const uint32_t *keys = pair_keys(a, t, seg, lo, hi);
+    if (seg->values)
+        pair_values(a, t, seg, lo, hi);
+    for (size_t first = 0, rows; first < n_rows; first += rows) {
+        rows = min_size(BLOCK, n_rows - first);
+        k->product_bf16(t->q_pairs + first * d_pairs, d_pairs, rows, keys, d_pairs, n, NULL, t->s, LDS);
+        for (size_t r = 0; r < rows; r++) {
+            const float *s = t->s + r * LDS;
+            uint32_t *w = t->weights + r * (LDS / 2);
+            float unused = 0, *f = &t->rebase[first + r];
+            *f = k->weigh_bf16(s, lo - base, hi - base, n, log_den, &t->max_den[first + r], &t->sum[first + r], w);
+            if (!one_weight && seg->values)
+                *f = k->weigh_bf16(s, lo - base, hi - base, n, log_num, &t->max_num[first + r], &unused, w);
+        }
+        size_t from = lo / 2 * 2;
+        if (seg->values)
+            k->product_bf16(t->weights + (from - base) / 2, LDS / 2, rows, t->values, pairs(hi - from), a->e, t->rebase + first,
+                            t->n + first * stride, stride);
     }
 }
 
@@ -115,6 +205,10 @@ static void start_rows(const struct attend *a, const struct scratch *t, const st
         a->kernels->multiply(t->q + i * a->d, q, a->d, t->q + i * a->d);
         t->max_num[i] = t->max_den[i] = -INFINITY;
         t->sum[i] = 0;
+        if (a->compute == COMPUTE_BF16) {
+            t->q_pairs[(i + 1) * pairs(a->d) - 1] = 0; /* what an odd d leaves of the last pair */
+            a->kernels->pack_values[STORAGE_BF16](t->q + i * a->d, 1, a->d, t->q_pairs + i * pairs(a->d), 0);
+        }
     }
 }
 
@@ -128,7 +222,7 @@ static void ask(const struct attend *a, const struct scratch *t, size_t n_rows, 
         while (from < to) { /* tiles end at multiples of TILE of the absolute index */
             size_t end = from + TILE - (size_t)((seg->first + (from - seg->row)) % TILE);
             end = min_size(end, to);
-            tile(a, t, n_rows, seg, from, end, one_weight);
+            (a->compute == COMPUTE_BF16 ? tile_bf16 : tile)(a, t, n_rows, seg, from, end, one_weight);
             from = end;
         }
     }
@@ -171,7 +265,7 @@ static void join_values(const struct attend *a, const struct scratch *t, const s
             a->kernels->unpack_values[seg->value_storage->id](seg->values, lo, hi - lo, a->e, t->v);
         for (size_t i = 0; i < hi - lo; i++)
             if (t->w[n + i] > 0) /* else N_i may not even have been written */
-                a->kernels->multiply_add(t->w[n + i], v + i * a->e, t->n + (n + i) * a->e, a->e, acc);
+                a->kernels->multiply_add(t->w[n + i], v + i * a->e, t->n + (n + i) * numerator_stride(a), a->e, acc);
     }
 }
 

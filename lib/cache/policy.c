@@ -7,6 +7,8 @@
 static const char *const storage_names[] = {"f32",  "bf16", "f16",   "q8_0",  "q4_0",  "q4_0h", "rot8", "rot4",
                                             "rot3", "rot2", "kivi2", "rot4s", "rot3s", "rot2s", NULL};
 
+static const char *const compute_names[] = {[COMPUTE_F32] = "f32", [COMPUTE_BF16] = "bf16", NULL};
+
 #define COMMON(field) .name = #field, .offset = offsetof(struct policy_settings, field)
 
 const struct key policy_common_keys[] = {
@@ -16,6 +18,8 @@ const struct key policy_common_keys[] = {
      .help = "how keys are stored"},
     {COMMON(value_storage), .type = KEY_CHOICE, .unit = "", .initial = "f32", .choices = storage_names,
      .help = "how values are stored"},
+    {COMMON(compute), .type = KEY_CHOICE, .unit = "", .initial = "f32", .choices = compute_names,
+     .help = "what tensor attention is computed in; bf16: within a hundredth, faster where the CPU multiplies pairs of bf16"},
     {COMMON(seed), .type = KEY_COUNT, .min = 0, .max = 0x1p64, .unit = "", .initial = "0", .help = "of every random choice"},
     {COMMON(audit), .type = KEY_NUMBER, .min = 0, .max = 1, .unit = "", .initial = "0",
      .help = "share of the heads whose full bf16 cache is kept beside, so that their relative error is measured live"},
@@ -34,6 +38,7 @@ const size_t n_policy_common_keys = sizeof policy_common_keys / sizeof *policy_c
 static bool key_applies(const struct cache_ops *ops, const struct key *common)
 {
     switch (common->offset) {
+    case offsetof(struct policy_settings, compute): return ops->kinds & 1u << ATTENTION_TENSOR && !ops->product_rows;
     case offsetof(struct policy_settings, budget_bytes):
     case offsetof(struct policy_settings, budget_fraction):
     case offsetof(struct policy_settings, sink_tokens): return ops->takes_budget;
@@ -51,6 +56,13 @@ static const struct key *common_key(const struct cache_ops *ops, const char *nam
 static bool has_key(const struct cache_ops *ops, const char *name)
 {
     return common_key(ops, name) || key_find(ops->keys, ops->n_keys, name);
+}
+
+/* Whether a key means anything to a rule. */
+static bool rule_has_key(const struct rule *rule, const char *name)
+{
+    const struct cache_ops *ops = cache_find(rule->policy);
+    return ops && has_key(ops, name) && (strcmp(name, "compute") != 0 || rule->kinds & 1u << ATTENTION_TENSOR);
 }
 
 static int set_one(struct policy *policy, struct policy_settings *common, const struct setting *setting, struct fault *fault)
@@ -121,6 +133,7 @@ static void take_settings(struct policy *policy, const struct policy_settings *c
     bool budget = policy->ops->takes_budget;
     policy->key_storage = &storage_table[common->key_storage];
     policy->value_storage = &storage_table[common->value_storage];
+    policy->compute = (enum compute)common->compute;
     policy->seed = common->seed;
     policy->audit = common->audit;
     policy->budget_bytes = common->budget_bytes;
@@ -145,10 +158,8 @@ int policy_resolve(struct policy *out, const struct profile *profile, const stru
 
     for (size_t o = 0; choice && o < choice->n_overrides; o++) {
         bool known = false;
-        for (size_t i = 0; i < profile->n_rules && !known; i++) {
-            const struct cache_ops *ops = cache_find(profile->rule[i].policy);
-            known = ops && has_key(ops, choice->override[o].key);
-        }
+        for (size_t i = 0; i < profile->n_rules && !known; i++)
+            known = rule_has_key(&profile->rule[i], choice->override[o].key);
         if (!known)
             return fault_set(fault, ERR_INVALID, "no rule of profile '%s' has the key '%s'", profile->name,
                              choice->override[o].key);
@@ -175,6 +186,8 @@ int policy_resolve(struct policy *out, const struct profile *profile, const stru
     if (err)
         return fault_set(fault, err, "profile '%s': %.200s", profile->name, why.text);
     take_settings(out, &common);
+    if (dims->kind != ATTENTION_TENSOR)
+        out->compute = COMPUTE_F32; /* a rule may take both kinds */
     if (out->budget_fraction > 0 && dims->expected_tokens == 0)
         return fault_set(fault, ERR_INVALID, "profile '%s': budget_fraction needs the stream's expected_tokens", profile->name);
     err = ops->check ? ops->check(out, dims, &why) : 0;
@@ -198,6 +211,11 @@ int policy_check_rule(const struct rule *rule, struct setting const **culprit, s
             return fault_set(fault, ERR_UNSUPPORTED, "policy '%s' does not serve %s layers", ops->name, attention_name(kind));
     if (rule->kinds == 0)
         return fault_set(fault, ERR_INVALID, "the rule matches no kind of attention");
+    for (size_t i = 0; i < rule->n_settings; i++)
+        if (has_key(ops, rule->setting[i].key) && !rule_has_key(rule, rule->setting[i].key)) {
+            *culprit = &rule->setting[i];
+            return fault_set(fault, ERR_UNSUPPORTED, "is of tensor attention, and this rule takes no tensor layers");
+        }
     for (size_t i = 0; i < rule->n_settings; i++)
         for (size_t j = 0; j < i; j++)
             if (strcmp(rule->setting[i].key, rule->setting[j].key) == 0) {
@@ -283,11 +301,16 @@ void policy_describe(const struct policy *policy, char *text, size_t size)
     write_text(&w, policy->key_storage->name);
     write_text(&w, ", values ");
     write_text(&w, policy->value_storage->name);
+    if (policy->compute != COMPUTE_F32) {
+        write_text(&w, ", compute ");
+        write_text(&w, compute_names[policy->compute]);
+    }
 }
 
 bool policy_same(const struct policy *a, const struct policy *b)
 {
-    return a->ops == b->ops && a->key_storage == b->key_storage && a->value_storage == b->value_storage && a->seed == b->seed &&
-           a->budget_bytes == b->budget_bytes && a->budget_fraction == b->budget_fraction && a->sink_tokens == b->sink_tokens &&
+    return a->ops == b->ops && a->key_storage == b->key_storage && a->value_storage == b->value_storage &&
+           a->compute == b->compute && a->seed == b->seed && a->budget_bytes == b->budget_bytes &&
+           a->budget_fraction == b->budget_fraction && a->sink_tokens == b->sink_tokens &&
            a->recent_tokens == b->recent_tokens && a->audit == b->audit && memcmp(a->params, b->params, sizeof a->params) == 0;
 }

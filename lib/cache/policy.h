@@ -2,6 +2,7 @@
 #ifndef ATTND_CACHE_POLICY_H
 #define ATTND_CACHE_POLICY_H
 
+#include "attention/attend.h"
 #include "base/profile.h"
 #include "cache/cache.h"
 
@@ -10,6 +11,7 @@ enum { POLICY_PARAMS_BYTES = 256, POLICY_OVERRIDES_MAX = 16 };
 struct policy {
     const struct cache_ops *ops;
     const struct storage *key_storage, *value_storage;
+    enum compute compute; /* of tensor attention */
     uint64_t seed;
     uint64_t budget_bytes;  /* per kv head; 0: none */
     double budget_fraction; /* of the full cache in bf16 at expected_tokens; 0: none */
@@ -28,11 +30,13 @@ struct profile_choice {
 
 int profile_choice_parse(struct profile_choice *out, const char *text, struct fault *fault);
 
-/* The keys that every rule takes (storage, key_storage, value_storage, seed, audit), those of policies with a budget (budget_bytes,
+/* The keys that every rule takes (storage, key_storage, value_storage, seed, audit), compute, which tensor attention of rows against
+ * rows takes (not of product rows, which are attended as softmax layers are), those of policies with a budget (budget_bytes,
  * budget_fraction, sink_tokens) and of policies with a recent window (recent_tokens), in one table for config, help and
  * printing. Offsets are into struct policy_settings. `storage` sets keys and values; the two others go before it. */
 struct policy_settings {
     int storage, key_storage, value_storage; /* index into storage_table */
+    int compute;                             /* enum compute */
     uint64_t seed, budget_bytes, sink_tokens, recent_tokens;
     double budget_fraction, audit;
 };

@@ -306,6 +306,34 @@ static void what_cannot_be_opened_leaves_nothing_behind(void)
     shop_close(&s);
 }
 
+/* A profile's compute reaches its tensor heads, whose layer it leaves near, and no softmax head. */
+static void compute_in_bf16_changes_tensor_layers_a_little(void)
+{
+    enum { N = 100 };
+    struct shop s;
+    struct local exact, rounded;
+    shop_open(&s, layouts[0], 2, 2, "full");
+    size_t n = floats_out(&s.shape, N);
+    float *a = calloc(n, sizeof *a), *b = calloc(n, sizeof *b);
+    CU_ASSERT_FATAL(local_open(&exact, s.config, &s.shape, "full"));
+    CU_ASSERT_FATAL(local_open(&rounded, s.config, &s.shape, "full,compute=bf16"));
+    for (uint32_t layer = 0; layer < 2; layer++) {
+        double error = 0, norm = 0;
+        CU_ASSERT_EQUAL(local_step(&exact, &s.tokens[layer], layer, 0, N, PART_APPEND | PART_ATTEND, a, NULL), 0);
+        CU_ASSERT_EQUAL(local_step(&rounded, &s.tokens[layer], layer, 0, N, PART_APPEND | PART_ATTEND, b, NULL), 0);
+        for (size_t i = 0; i < n; i++) {
+            error += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+            norm += (double)a[i] * a[i];
+        }
+        CU_ASSERT(layer == 0 ? error == 0 : error > 1e-10 * norm && error < 1e-4 * norm);
+    }
+    local_close(&exact);
+    local_close(&rounded);
+    free(a);
+    free(b);
+    shop_close(&s);
+}
+
 static void heads_of_closed_streams_make_room_in_their_pools(void)
 {
     struct shop s;
@@ -331,4 +359,5 @@ static void heads_of_closed_streams_make_room_in_their_pools(void)
 TEST_SUITE("workers/engine", TEST(every_part_is_reported_once_and_the_rest_follows_from_their_order),
            TEST(a_part_may_be_used_again), TEST(totals_are_the_sums_of_streams_and_go_back_to_zero),
            TEST(growth_is_never_underestimated), TEST(a_head_without_memory_fails_its_stream_and_nothing_else),
-           TEST(what_cannot_be_opened_leaves_nothing_behind), TEST(heads_of_closed_streams_make_room_in_their_pools))
+           TEST(what_cannot_be_opened_leaves_nothing_behind), TEST(heads_of_closed_streams_make_room_in_their_pools),
+           TEST(compute_in_bf16_changes_tensor_layers_a_little))

@@ -158,6 +158,7 @@ static void attend(struct drive *drive, uint64_t first_query, uint64_t step, con
 {
     const struct tokens *t = drive->tokens;
     struct attend a = {.kernels = drive->kernels,
+                       .compute = drive->policy.compute,
                        .group = t->group,
                        .d = t->d,
                        .e = t->e,

@@ -255,6 +255,44 @@ static void what_cannot_be_resolved_is_refused_by_name(void)
     free(wrong);
 }
 
+/* Of rules that serve both kinds the tensor layers take it; where no rule has tensor attention of rows, its name is refused. */
+static void compute_is_of_tensor_attention_of_rows(void)
+{
+    const struct setting *culprit;
+    struct policy p;
+    struct fault f;
+    CU_ASSERT_EQUAL(resolve(&p, "mixed", &tensor_dims, 0, 0, NULL), 0);
+    CU_ASSERT_EQUAL(p.compute, COMPUTE_F32);
+    CU_ASSERT_EQUAL(resolve(&p, "mixed,compute=bf16", &tensor_dims, 0, 0, NULL), 0);
+    CU_ASSERT_EQUAL(p.compute, COMPUTE_BF16);
+    CU_ASSERT(described(&p, "window(window_tokens=512x32, unmasked=true, sink_tokens=4), keys f32, values f32, compute bf16"));
+    struct policy exact = p;
+    exact.compute = COMPUTE_F32;
+    CU_ASSERT(policy_same(&p, &p) && !policy_same(&p, &exact));
+    CU_ASSERT_EQUAL(resolve(&p, "mixed,compute=bf16", &softmax_dims, 0, 0, NULL), 0);
+    CU_ASSERT_EQUAL(p.compute, COMPUTE_F32);
+    CU_ASSERT_EQUAL(resolve(&p, "mixed,compute=f64", &tensor_dims, 0, 0, &f), ERR_INVALID);
+    CU_ASSERT(says(&f, "compute: must be one of f32, bf16"));
+    struct profile *products = calloc(1, sizeof *products);
+    struct profile_choice choice;
+    CU_ASSERT_EQUAL(profile_choice_parse(&choice, "two_cache,compute=bf16", NULL), 0);
+    CU_ASSERT_EQUAL(profile_find(products, NULL, 0, "two_cache", NULL), 0);
+    CU_ASSERT_EQUAL(policy_resolve(&p, products, &choice, &tensor_dims, 0, 0, &f), ERR_INVALID);
+    CU_ASSERT(says(&f, "compute") && says(&f, "two_cache"));
+    free(products);
+
+    struct rule rule = rule_of(SOFTMAX, "full");
+    add(&rule, "compute", "bf16");
+    CU_ASSERT_EQUAL(policy_check_rule(&rule, &culprit, &f), ERR_UNSUPPORTED);
+    CU_ASSERT(culprit == &rule.setting[0] && says(&f, "tensor"));
+    rule.kinds = BOTH;
+    CU_ASSERT_EQUAL(policy_check_rule(&rule, &culprit, &f), 0);
+    rule = rule_of(TENSOR, "subgen2");
+    add(&rule, "compute", "bf16");
+    CU_ASSERT_EQUAL(policy_check_rule(&rule, &culprit, &f), ERR_INVALID);
+    CU_ASSERT(culprit == &rule.setting[0] && says(&f, "subgen2"));
+}
+
 /* The least that a refusal names is enough, and a byte less is not. */
 static void the_least_budget_that_is_named_is_the_least(void)
 {
@@ -328,4 +366,4 @@ TEST_SUITE("lib/cache/policy", TEST(the_table_is_well_formed), TEST(common_keys_
            TEST(choices_are_taken_apart), TEST(broken_choices_are_refused), TEST(profiles_come_from_the_list_or_from_a_policy),
            TEST(the_first_rule_that_matches_wins), TEST(overrides_apply_to_every_rule_that_has_the_key),
            TEST(what_cannot_be_resolved_is_refused_by_name), TEST(the_least_budget_that_is_named_is_the_least),
-           TEST(rules_are_checked_by_themselves))
+           TEST(rules_are_checked_by_themselves), TEST(compute_is_of_tensor_attention_of_rows))
