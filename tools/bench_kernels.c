@@ -34,24 +34,16 @@ typedef int subject_create(struct subject **out, const struct bench_case *c, con
 
 #define SOFTMAX(name, policy, storage, tokens)                                                                                 \
     {                                                                                                                          \
-        name, ATTENTION_SOFTMAX, policy, storage, storage, 32, 8, 128, 128, tokens,                                            \
-        {                                                                                                                      \
-            0                                                                                                                  \
-        }                                                                                                                      \
+        name, ATTENTION_SOFTMAX, policy, storage, storage, 32, 8, 128, 128, tokens, {0}, COMPUTE_F32                           \
     }
-#define TENSOR(name, policy, storage, dim, tokens)                                                                             \
+#define TENSOR(name, policy, storage, dim, tokens) TENSOR_IN(COMPUTE_F32, name, policy, storage, dim, tokens)
+#define TENSOR_IN(compute, name, policy, storage, dim, tokens)                                                                 \
     {                                                                                                                          \
-        name, ATTENTION_TENSOR, policy, storage, storage, 8, 8, dim, dim, tokens,                                              \
-        {                                                                                                                      \
-            0                                                                                                                  \
-        }                                                                                                                      \
+        name, ATTENTION_TENSOR, policy, storage, storage, 8, 8, dim, dim, tokens, {0}, compute                                 \
     }
-#define WINDOW(name, storage, dim, tokens, one, other)                                                                         \
+#define WINDOW(compute, name, storage, dim, tokens, one, other)                                                                \
     {                                                                                                                          \
-        name, ATTENTION_TENSOR, "window", storage, storage, 8, 8, dim, dim, tokens,                                            \
-        {                                                                                                                      \
-            one, other                                                                                                         \
-        }                                                                                                                      \
+        name, ATTENTION_TENSOR, "window", storage, storage, 8, 8, dim, dim, tokens, {one, other}, compute                      \
     }
 
 static const struct row {
@@ -73,7 +65,12 @@ static const struct row {
     {TENSOR("tensor_four_cache", "full", STORAGE_F32, 128, 4096), decode_create},
     {TENSOR("tensor_four_cache", "full", STORAGE_F32, 64, 1024), decode_create},
     {TENSOR("tensor_four_cache", "full", STORAGE_F32, 64, 256), decode_create},
-    {WINDOW("tensor_four_cache", STORAGE_F32, 128, 4096, 512, 32), decode_create},
+    {WINDOW(COMPUTE_F32, "tensor_four_cache", STORAGE_F32, 128, 4096, 512, 32), decode_create},
+    {TENSOR_IN(COMPUTE_BF16, "tensor_four_cache", "full", STORAGE_F32, 64, 4096), decode_create},
+    {TENSOR_IN(COMPUTE_BF16, "tensor_four_cache", "full", STORAGE_BF16, 64, 4096), decode_create},
+    {TENSOR_IN(COMPUTE_BF16, "tensor_four_cache", "full", STORAGE_F32, 128, 4096), decode_create},
+    {TENSOR_IN(COMPUTE_BF16, "tensor_four_cache", "full", STORAGE_F32, 64, 256), decode_create},
+    {WINDOW(COMPUTE_BF16, "tensor_four_cache", STORAGE_F32, 128, 4096, 512, 32), decode_create},
     {TENSOR("tensor_four_cache", "full", STORAGE_F32, 64, 4096), compose_create},
     {TENSOR("tensor_two_cache", "two_cache", STORAGE_F32, 64, 256), decode_create},
     {TENSOR("tensor_two_cache", "two_cache", STORAGE_BF16, 64, 256), decode_create},
@@ -151,6 +148,8 @@ static bool is_whole(enum storage_id id)
 
 static struct types types_of(const struct bench_case *c, const struct kernels *kernels)
 {
+    if (c->compute == COMPUTE_BF16)
+        return (struct types){LIMITS_BF16, LIMITS_BF16, 0.5};
     bool keys = kernels->whole_keys && is_whole(c->key_storage), values = kernels->whole_values && is_whole(c->value_storage);
     return (struct types){keys ? LIMITS_INT16 : LIMITS_F32, values ? LIMITS_INT16 : LIMITS_F32,
                           (double)c->d / (double)(c->d + c->e)};
@@ -158,7 +157,8 @@ static struct types types_of(const struct bench_case *c, const struct kernels *k
 
 static const char *types_name(const struct types *t)
 {
-    static const char *const name[N_LIMITS_TYPE][N_LIMITS_TYPE] = {{"f32", "f32+int16"}, {"int16+f32", "int16"}};
+    static const char *const name[N_LIMITS_TYPE][N_LIMITS_TYPE] = {
+        {"f32", "f32+int16"}, {"int16+f32", "int16"}, {NULL, NULL, "bf16"}};
     return name[t->keys][t->values];
 }
 
@@ -212,6 +212,7 @@ struct line {
     size_t threads;
     struct types types;
     double bytes, flops, fraction;
+    double error; /* of another compute than f32, relative to that */
     struct result r;
 };
 
@@ -236,6 +237,7 @@ static int run_case(subject_create *create, const struct kernels *kernels, bool 
         return err;
     line->bytes = subject->bytes;
     line->flops = subject->flops;
+    line->error = subject->error;
     line->beside = subject->ops->beside_name;
     line->types = types_of(&line->c, kernels);
     err = limits_create(&limits, kernels, line->threads, (size_t)subject->bytes, fault);
@@ -267,6 +269,8 @@ static int add_details(json_t *object, const struct line *l)
         err |= json_object_set_new(object, "openblas_core", json_string(l->core));
     if (c->window[0])
         err |= json_object_set_new(object, "window_tokens", json_pack("[ii]", (int)c->window[0], (int)c->window[1]));
+    if (c->compute != COMPUTE_F32)
+        err |= json_object_set_new(object, "error", json_real(l->error));
     if (l->beside) {
         snprintf(key, sizeof key, "%s_seconds", l->beside);
         err |= json_object_set_new(object, key, json_real(l->r.beside_seconds));
@@ -310,6 +314,8 @@ static void print_row(const struct line *l)
            l->r.peak_flops * 1e-9, l->limit, l->fraction);
     if (c->window[0])
         printf("  %zux%zu", c->window[0], c->window[1]);
+    if (c->compute != COMPUTE_F32)
+        printf("  %s, error %.4f:", types_name(&l->types), l->error);
     if (l->core)
         printf("  OpenBLAS (%s):", l->core);
     if (l->beside)

@@ -130,11 +130,17 @@ static double bytes_of(const json_t *line)
     return rows * row * number(line, "kv_heads");
 }
 
-/* Whole numbers only where rows are quantised. */
+/* Whole numbers only where rows are quantised, bf16 only in tensor attention. */
 static void check_type(const json_t *line)
 {
     const char *compute = text(line, "compute"), *keys = text(line, "key_storage"), *values = text(line, "value_storage");
     bool plain = strchr("fb", keys[0]) && strchr("fb", values[0]);
+    if (strcmp(compute, "bf16") == 0) {
+        CU_ASSERT(is(line, "tensor_four_cache"));
+        CU_ASSERT(number(line, "error") > 0 && number(line, "error") <= 1e-2);
+        ASSERT_NEAR(number(line, "times_f32") * number(line, "f32_seconds") / number(line, "seconds"), 1, 1e-6);
+        return;
+    }
     CU_ASSERT(strcmp(compute, "f32") == 0 || !plain);
     CU_ASSERT(strcmp(compute, "f32") == 0 || strcmp(compute, "int16") == 0 || strcmp(compute, "int16+f32") == 0);
     if (strcmp(text(line, "isa"), "avx2") == 0)
@@ -276,14 +282,14 @@ static void clusters_make_subgen_good_and_without_them_it_samples_and_says_so(vo
 
 /* ------------------------------------------------------------------ results */
 
-/* A line as a run prints it, of a case that `tokens` tells from others. */
-static void put_result(FILE *file, int tokens, double seconds, double fraction)
+/* A line as a run prints it, of a case that `tokens` and whether it is in bf16 tell from others. */
+static void put_result(FILE *file, int tokens, const char *compute, double seconds, double fraction)
 {
     fprintf(file,
             "{\"kernel\": \"append\", \"key_storage\": \"bf16\", \"value_storage\": \"f16\", \"isa\": \"any\", \"heads\": 32, "
             "\"kv_heads\": 8, \"key_dim\": 128, \"value_dim\": 64, \"tokens\": %d, \"threads\": 2, \"seconds\": %g, "
-            "\"fraction_of_limit\": %g}\n",
-            tokens, seconds, fraction);
+            "\"fraction_of_limit\": %g, \"compute\": \"%s\"}\n",
+            tokens, seconds, fraction, compute);
 }
 
 /* Two files: cases 1 and 2 in the old one, 2 and 3 in the new one, with a line of the pipeline. */
@@ -291,10 +297,11 @@ static void put_files(char old_path[], char new_path[])
 {
     FILE *file[2] = {fdopen(mkstemp(old_path), "w"), fdopen(mkstemp(new_path), "w")};
     CU_ASSERT_FATAL(file[0] && file[1]);
-    put_result(file[0], 1, 1, 0.5);
-    put_result(file[0], 2, 3, 0.25);
-    put_result(file[1], 2, 2, 0.5);
-    put_result(file[1], 3, 1, 0.5);
+    put_result(file[0], 1, "f32", 1, 0.5);
+    put_result(file[0], 2, "f32", 3, 0.25);
+    put_result(file[1], 2, "int16", 2, 0.5);
+    put_result(file[1], 2, "bf16", 7, 0.5);
+    put_result(file[1], 3, "f32", 1, 0.5);
     fprintf(file[1], "\n{\"transport\": \"ipc\", \"in_flight\": 1, \"ratio_p50\": 1.5}\n");
     fclose(file[0]);
     fclose(file[1]);
@@ -317,6 +324,7 @@ static void two_files_are_compared_case_by_case(void)
     CU_ASSERT_EQUAL(number(lines.line[0], "new_fraction_of_limit"), 0.5);
     CU_ASSERT_PTR_NOT_NULL(strstr(lines.errors, "append bf16+f16 32/8 d128 n1 t2"));
     CU_ASSERT_PTR_NOT_NULL(strstr(lines.errors, "append bf16+f16 32/8 d128 n3 t2"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(lines.errors, "append bf16+f16 32/8 d128 n2 t2 in bf16"));
     drop(&lines);
     unlink(old_path);
     unlink(new_path);

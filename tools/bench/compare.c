@@ -1,4 +1,4 @@
-/* Lines of two files are the same case when all of identity[] is equal; of a case that a file has twice the last counts. */
+/* Lines of two files are the same case when all of identity[] and their names are equal; of a case that a file has twice the last counts. */
 #include "tools/bench/compare.h"
 
 #include "tools/bench/results.h"
@@ -15,7 +15,10 @@ static bool same_case(const json_t *a, const json_t *b)
     for (size_t i = 0; i < sizeof identity / sizeof *identity; i++)
         if (!json_equal(json_object_get(a, identity[i]), json_object_get(b, identity[i])))
             return false;
-    return true;
+    char name[2][RESULTS_NAME]; /* tells windows, implementations and computes apart */
+    results_name(a, name[0]);
+    results_name(b, name[1]);
+    return strcmp(name[0], name[1]) == 0;
 }
 
 static const json_t *find_case(const struct results *results, const json_t *line)

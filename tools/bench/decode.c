@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { N_TIMES_MAX = 64, ALIGNMENT = 64, RUN_ROWS = 256 /* appended at once */ };
 
@@ -130,6 +131,7 @@ static void plan(struct decode *s, struct attend *a, size_t head)
     struct cache *cache = s->cache[head];
     *a = (struct attend){
         .kernels = s->kernels,
+        .compute = s->c.compute,
         .group = group_of(&s->c),
         .d = s->c.d,
         .e = s->c.e,
@@ -178,11 +180,12 @@ static void take_units(void *context, size_t thread, size_t n_threads)
     }
 }
 
-static int decode_run(struct subject *subject, size_t n_times, double *seconds, struct fault *fault)
+static int run_in(struct decode *s, enum compute compute, size_t n_times, double *seconds, struct fault *fault)
 {
-    struct decode *s = (struct decode *)subject;
     if (s->n_jobs != n_times * s->c.kv_heads && make_jobs(s, n_times))
         return fault_set(fault, ERR_NO_MEMORY, "%s: the partials of %zu passes", s->c.kernel, n_times);
+    for (size_t i = 0; i < s->n_jobs; i++)
+        s->job[i].attend.compute = compute;
     for (size_t i = 0; i < s->n_jobs; i++)
         atomic_store(&s->job[i].units_left, s->n_units);
     atomic_store(&s->next_unit, 0);
@@ -190,7 +193,40 @@ static int decode_run(struct subject *subject, size_t n_times, double *seconds, 
     return 0;
 }
 
-static const struct subject_ops decode_ops = {decode_run, NULL, NULL, decode_destroy};
+static int decode_run(struct subject *subject, size_t n_times, double *seconds, struct fault *fault)
+{
+    struct decode *s = (struct decode *)subject;
+    return run_in(s, s->c.compute, n_times, seconds, fault);
+}
+
+static int decode_beside(struct subject *subject, size_t n_times, double *seconds, struct fault *fault)
+{
+    return run_in((struct decode *)subject, COMPUTE_F32, n_times, seconds, fault);
+}
+
+static const struct subject_ops decode_ops = {decode_run, NULL, NULL, decode_destroy},
+                                other_ops = {decode_run, decode_beside, "f32", decode_destroy};
+
+/* How far one pass of all heads is from the same in f32. */
+static int find_error(struct decode *s, struct fault *fault)
+{
+    double seconds, error = 0, norm = 0;
+    size_t n = s->n_jobs * group_of(&s->c) * s->c.e;
+    float *exact = malloc(n * sizeof *exact);
+    if (!exact)
+        return fault_set(fault, ERR_NO_MEMORY, "%s: its outputs in f32", s->c.kernel);
+    int err = run_in(s, COMPUTE_F32, 1, &seconds, fault);
+    memcpy(exact, s->out, n * sizeof *exact);
+    err = err ? err : run_in(s, s->c.compute, 1, &seconds, fault);
+    for (size_t i = 0; i < n; i++) {
+        double off = (double)s->out[i] - (double)exact[i];
+        error += off * off;
+        norm += (double)exact[i] * (double)exact[i];
+    }
+    s->base.error = sqrt(error / norm);
+    free(exact);
+    return err;
+}
 
 int decode_create(struct subject **out, const struct bench_case *c, const struct kernels *kernels, size_t n_threads,
                   struct fault *fault)
@@ -200,7 +236,7 @@ int decode_create(struct subject **out, const struct bench_case *c, const struct
     *out = NULL;
     if (!s)
         return fault_set(fault, ERR_NO_MEMORY, "%s", c->kernel);
-    s->base.ops = &decode_ops;
+    s->base.ops = c->compute == COMPUTE_F32 ? &decode_ops : &other_ops;
     s->base.n_times_max = N_TIMES_MAX;
     s->c = *c;
     s->kernels = kernels;
@@ -223,6 +259,8 @@ int decode_create(struct subject **out, const struct bench_case *c, const struct
         team_seconds(n_threads, fill, s);
         err = atomic_load(&s->err) || make_jobs(s, 1) ? fault_set(fault, ERR_NO_MEMORY, "%s: its rows", c->kernel) : 0;
     }
+    if (!err && c->compute != COMPUTE_F32)
+        err = find_error(s, fault);
     if (err) {
         decode_destroy(&s->base);
         return err;

@@ -77,10 +77,11 @@ void results_name(const json_t *line, char name[RESULTS_NAME])
                *value = json_string_value(json_object_get(line, "value_storage"));
     bool same = strcmp(key, value) == 0;
     const char *by = json_string_value(json_object_get(line, "implementation"));
+    const char *compute = json_string_value(json_object_get(line, "compute"));
     bool other = by && strcmp(by, "attnd") != 0, window = json_object_get(line, "window_tokens");
-    snprintf(name, RESULTS_NAME, "%s %s%s%s %.0f/%.0f d%.0f n%.0f t%.0f%s%s%s",
+    snprintf(name, RESULTS_NAME, "%s %s%s%s %.0f/%.0f d%.0f n%.0f t%.0f%s%s%s%s",
              json_string_value(json_object_get(line, "kernel")), key, same ? "" : "+", same ? "" : value,
              results_number(line, "heads"), results_number(line, "kv_heads"), results_number(line, "key_dim"),
              results_number(line, "tokens"), results_number(line, "threads"), window ? " window" : "", other ? " " : "",
-             other ? by : "");
+             other ? by : "", compute && strcmp(compute, "bf16") == 0 ? " in bf16" : "");
 }

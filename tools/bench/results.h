@@ -16,7 +16,7 @@ int results_read(struct results *results, const char *path, struct fault *fault)
 void results_free(struct results *results);
 
 /* Of one line: a number, and what a kernel's line is called: "softmax_decode bf16 32/8 d128 n65536 t2", and whether it
- * saw a window or was not attnd's. */
+ * saw a window, was not attnd's, or was asked to compute in bf16. */
 double results_number(const json_t *line, const char *key);
 void results_name(const json_t *line, char name[RESULTS_NAME]);
 

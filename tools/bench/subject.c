@@ -16,5 +16,7 @@ void subject_profile(const struct bench_case *c, char *text, size_t size)
     int n = snprintf(text, size, "%s,key_storage=%s,value_storage=%s", c->policy, storage_table[c->key_storage].name,
                      storage_table[c->value_storage].name);
     if (c->window[0] && (size_t)n < size)
-        snprintf(text + n, size - (size_t)n, ",window_tokens=%zux%zu,sink_tokens=0", c->window[0], c->window[1]);
+        n += snprintf(text + n, size - (size_t)n, ",window_tokens=%zux%zu,sink_tokens=0", c->window[0], c->window[1]);
+    if (c->compute == COMPUTE_BF16 && (size_t)n < size)
+        snprintf(text + n, size - (size_t)n, ",compute=bf16");
 }

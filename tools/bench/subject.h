@@ -17,7 +17,8 @@ struct bench_case {
     const char *policy;
     enum storage_id key_storage, value_storage;
     size_t heads, kv_heads, d, e, tokens;
-    size_t window[2]; /* tokens that each stream holds; 0: all */
+    size_t window[2];     /* tokens that each stream holds; 0: all */
+    enum compute compute; /* of tensor attention */
 };
 
 struct subject;
@@ -36,6 +37,7 @@ struct subject {
     const struct subject_ops *ops;
     double bytes; /* that one pass reads at least once: rows; append: the tokens given */
     double flops; /* multiply-adds of one pass as two operations, over the pairs that queries see */
+    double error; /* |out - out in f32| / |out in f32| where compute is another */
     size_t n_times_max;
 };
 
