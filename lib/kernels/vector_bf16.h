@@ -47,18 +47,15 @@ INLINE vi pairs_of(vf x, vf y)
 
 TARGET void SLOT(pair_rows)(const float *rows, size_t n, size_t width, uint32_t *pairs)
 {
-    size_t n_pairs = (n + 1) / 2;
-    for (size_t c = 0; c < width; c += W) {
-        const float *at = rows + c;
-        uint32_t *to = pairs + c / PANEL * PANEL * n_pairs + c % PANEL;
-        size_t lanes = width - c < W ? width - c : W;
-        for (size_t j = 0; j < n; j += 2, at += 2 * width, to += PANEL) {
-            vf x = lanes < W ? v_load_lanes(at, 0, lanes) : v_load(at), y = v_set1(0);
+    size_t panel_units = (n + 1) / 2 * PANEL;
+    for (size_t j = 0; j < n; j += 2, rows += 2 * width, pairs += PANEL)
+        for (size_t c = 0; c < width; c += W) {
+            size_t lanes = width - c;
+            vf x = lanes < W ? v_load_lanes(rows + c, 0, lanes) : v_load(rows + c), y = v_set1(0);
             if (j + 1 < n)
-                y = lanes < W ? v_load_lanes(at + width, 0, lanes) : v_load(at + width);
-            v_store_bits(to, pairs_of(x, y));
+                y = lanes < W ? v_load_lanes(rows + width + c, 0, lanes) : v_load(rows + width + c);
+            v_store_bits(pairs + c / PANEL * panel_units + c % PANEL, pairs_of(x, y));
         }
-    }
 }
 
 /* ------------------------------------------------------------------ weights */
