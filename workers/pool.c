@@ -18,11 +18,14 @@ static const double BATCH_WORK = 300e3;
 /* Patient work that waits before a sleeping thread is woken for it: about what is done while one wakes. */
 static const double WAKE_WORK = 600e3;
 
+/* Units that a thread takes at once, at most, and times that it comes for some at least, where there are as many. */
+enum { RUN_UNITS_MAX = 8, RUNS_OF_THREAD = 8 };
+
 /* A plan whose units several threads take. Lives on its holder's stack. */
 struct fork {
     const struct attend *attend;
     void *shared;
-    size_t n_units;
+    size_t n_units, run_units; /* of them so many are taken at once: a thread reads on where it was */
     atomic_size_t next_unit;
     atomic_uint helpers; /* threads other than the holder that work on it; raised under the pool's lock */
     struct fork *next;
@@ -197,11 +200,19 @@ static void run_units(struct worker *worker, struct fork *fork)
     if (!scratch)
         return;
     for (;;) {
-        size_t unit = atomic_fetch_add(&fork->next_unit, 1);
-        if (unit >= fork->n_units)
+        size_t first = atomic_fetch_add(&fork->next_unit, fork->run_units);
+        if (first >= fork->n_units)
             return;
-        attend_unit(fork->attend, unit, fork->shared, scratch);
+        for (size_t unit = first; unit < fork->n_units && unit < first + fork->run_units; unit++)
+            attend_unit(fork->attend, unit, fork->shared, scratch);
     }
+}
+
+/* The last ones of a plan keep threads apart by a run, so a thread's share is several. */
+static size_t run_of(const struct pool *pool, size_t n_units)
+{
+    size_t run = n_units / (RUNS_OF_THREAD * pool->threads);
+    return run < 1 ? 1 : run > RUN_UNITS_MAX ? RUN_UNITS_MAX : run;
 }
 
 static void join(struct pool *pool, struct fork *fork)
@@ -220,6 +231,7 @@ int pool_attend(struct worker *worker, struct attend *attend)
 {
     struct pool *pool = worker->pool;
     struct fork fork = {.attend = attend, .n_units = attend_units(attend)};
+    fork.run_units = run_of(pool, fork.n_units);
     size_t shared_bytes = attend_shared_bytes(attend);
     fork.shared = scratch_get(&worker->shared, shared_bytes);
     if ((shared_bytes && !fork.shared) || !scratch_get(&worker->scratch, attend_scratch_bytes(attend) + 1))

@@ -1,5 +1,5 @@
-/* The AVX-512 tables: the kernels of vector_*.h on this instruction set's vectors; with VNNI quantised keys have other
- * scores, with BF16 pairs of bf16 other products. */
+/* The AVX-512 tables: the kernels of vector_*.h on this instruction set's vectors; with VNNI attention to quantised rows is another,
+ * with BF16 products of pairs of bf16. */
 #ifdef __x86_64__
 
 #include "kernels/vector_avx512.h"
@@ -13,8 +13,9 @@ const struct kernels kernels_avx512 = VECTOR_TABLE("avx512", true, false, avx512
 #define avx512_vnni_score_rot4s avx512_score_rot4s
 #define avx512_vnni_score_rot3s avx512_score_rot3s
 #define avx512_vnni_score_rot2s avx512_score_rot2s
-const struct kernels kernels_avx512_vnni = VECTOR_TABLE("avx512_vnni", true, false, avx512_vnni, avx512, avx512);
-const struct kernels kernels_avx512_bf16 = VECTOR_TABLE("avx512_bf16", true, false, avx512_vnni, avx512, avx512_bf16);
+#define avx512_vnni_accumulate_kivi2 avx512_accumulate_kivi2
+const struct kernels kernels_avx512_vnni = VECTOR_TABLE("avx512_vnni", true, true, avx512_vnni, avx512, avx512);
+const struct kernels kernels_avx512_bf16 = VECTOR_TABLE("avx512_bf16", true, true, avx512_vnni, avx512, avx512_bf16);
 
 #else
 typedef int no_avx512_here; /* a file must not be empty */

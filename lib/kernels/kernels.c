@@ -33,7 +33,7 @@ static bool has_avx512(void)
 
 static bool has_avx512_vnni(void)
 {
-    return has_avx512() && __builtin_cpu_supports("avx512vnni");
+    return has_avx512() && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
 }
 
 static bool has_avx512_bf16(void)

@@ -20,7 +20,7 @@ struct kernels {
     const char *isa; /* "scalar", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "neon" */
 
     /* Quantised rows (kernels/quant.h) may meet queries rounded to 16 bits of their largest coordinate, and weights rounded to 16
-     * bits of the largest of 32 rows: a hundredth or less of what storing the rows has cost. A query's bits do not depend on the
+     * bits of the largest of 32 or 128 rows: a hundredth or less of what storing the rows has cost. A query's bits do not depend on the
      * other queries, nor on how rows are cut into calls at multiples of PANEL. */
 
     /* Whether score and accumulate multiply quantised rows but kivi2 as whole numbers of 16 bits; else, and all others, as f32. */

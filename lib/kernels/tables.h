@@ -42,7 +42,7 @@ QUANT_SLOTS(scalar)
 #ifdef __x86_64__
 QUANT_SLOTS(avx2)
 QUANT_SLOTS(avx512)
-QUANT_SLOTS(avx512_vnni) /* of these, scores that vector_quant_scores.h has are there */
+QUANT_SLOTS(avx512_vnni) /* of these, what vector_quant_scores.h and vector_quant_sums.h have are there */
 #endif
 
 /* Products of pairs of bf16: of scalar_bf16.c and vector_bf16.h. */

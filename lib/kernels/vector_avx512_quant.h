@@ -58,11 +58,7 @@ INLINE vi v_multiply_pairs(vi a, vi b)
 
 INLINE vi v_add_pairs(vi sum, vi a, vi b)
 {
-#ifdef VECTOR_VNNI
-    return _mm512_dpwssd_epi32(sum, a, b);
-#else
     return v_add_bits(sum, _mm512_madd_epi16(a, b));
-#endif
 }
 
 INLINE vi v_even_bytes(vi x)

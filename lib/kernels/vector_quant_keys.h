@@ -1,27 +1,12 @@
-/* Scores of quantised keys, in vectors of any width: include after a vector_<isa>_quant.h.
+/* Scores of quantised keys by products of 16 bits, in vectors of any width: include after a vector_<isa>_quant.h.
  *
- * A query is rotated where its keys are, and rounded to 16 bits of its largest coordinate: q = unit * whole numbers, off by at most
- * max |q| 2^-16 in a coordinate. Levels are whole numbers of 8 bits, so products and their sums over coordinates that share a
- * scale are exact in 32 bits; then score = unit * sum over scales (scale * sum). A query's bits do not depend on the others.
- *
- * A lane is a row. Its 32 bits hold the levels of 4 coordinates; even and odd ones are widened to pairs of 16 bits and meet pairs
- * of the query. Codes of less than 8 bits become such units first, a panel at a time, once for all queries. */
+ * Queries are whole numbers (vector_quant_query.h). A lane is a row. Its 32 bits hold the levels of 4 coordinates; even and odd ones
+ * are widened to pairs of 16 bits and meet pairs of the query. Codes of less than 8 bits become such units first, a panel at a time,
+ * once for all queries. */
 #ifndef ATTND_KERNELS_VECTOR_QUANT_KEYS_H
 #define ATTND_KERNELS_VECTOR_QUANT_KEYS_H
 
-#include "kernels/quant.h"
-#include "kernels/vector_rotate.h"
-#include "kernels/vector_tile.h"
-
-enum {
-    UNITS_OF_BLOCK = QUANT_BLOCK / 4, /* of levels */
-    PANEL_VECTORS = PANEL / W,        /* of rows */
-    QUANT_ROOM = SHAPE_DIM_MAX + 16,  /* floats or integers of a row, whole vectors */
-    EXACT_BLOCKS = 8,                 /* 256 coordinates: 256 * 127 * 32767 < 2^31 */
-};
-
-/* Bytes that panels are fetched before they are used; past the last one, the values that follow in a page of rows are met with. */
-#define CODES_AHEAD(bits) ((bits) == 8 ? 8192 : 4096)
+#include "kernels/vector_quant_query.h"
 
 /* m queries: pairs of whole numbers, for each unit of levels the even pair and the odd one, and what to multiply sums with. */
 struct quant_queries {
@@ -29,26 +14,12 @@ struct quant_queries {
     float unit[QUANT_QUERIES];
 };
 
-INLINE void quant_query(enum storage_id id, const float *q, size_t d, const float *factor, int32_t *pair, float *unit)
+/* Query i of them. factor: of the rotation, where there is one. */
+INLINE void quant_query(enum storage_id id, const float *q, size_t d, const float *factor, size_t i, struct quant_queries *out)
 {
-    float x[QUANT_ROOM];
-    int32_t whole[QUANT_ROOM];
-    size_t padded = quant_blocks(d) * QUANT_BLOCK;
-    if (quant_rotates(id)) {
-        multiply_factors(q, factor, d, x);
-        hadamard_any(x, d);
-    } else {
-        memcpy(x, q, d * sizeof *x);
-    }
-    memset(x + d, 0, (padded - d) * sizeof *x);
-    vf most = v_set1(0);
-    for (size_t c = 0; c < padded; c += W)
-        most = v_max(v_floats(v_and(v_bits(v_load(x + c)), v_set1_bits(0x7fffffff))), most);
-    float largest = v_max_lanes(most), inverse = largest > 0x1p-100f ? 32767 / largest : 0;
-    *unit = inverse > 0 ? largest / 32767 : 0;
-    for (size_t c = 0; c < padded; c += W)
-        v_store_bits(whole + c, v_to_integers(v_mul(v_load(x + c), v_set1(inverse))));
-    for (size_t c = 0; c < padded; c += 4, pair += 2) {
+    int32_t whole[QUANT_ROOM], *pair = out->pair[i];
+    out->unit[i] = round_query(id, q, d, factor, whole);
+    for (size_t c = 0; c < quant_blocks(d) * QUANT_BLOCK; c += 4, pair += 2) {
         pair[0] = (int32_t)(((uint32_t)whole[c] & 0xffffu) | (uint32_t)whole[c + 2] << 16);
         pair[1] = (int32_t)(((uint32_t)whole[c + 1] & 0xffffu) | (uint32_t)whole[c + 3] << 16);
     }
@@ -108,19 +79,10 @@ INLINE const char *levels_of_panel(enum storage_id id, const char *panel, size_t
     return buffer;
 }
 
-/* The scales of W rows. scales: the panel's first unit of them, past the rows before. */
-INLINE vf scales_of_rows(enum storage_id id, const char *scales, size_t k)
-{
-    if (!quant_scales_blocks(id))
-        return v_load((const float *)(const void *)(scales + k * PANEL * 4));
-    vi pair = v_load_bits(scales + k / 2 * PANEL * 4);
-    return k % 2 ? v_odd(STORAGE_F16, pair) : v_even(STORAGE_F16, pair);
-}
-
 /* ---- m queries against one panel */
 
-INLINE void score_quant_panel(enum storage_id id, size_t m, const struct quant_queries *q, size_t d, const char *levels,
-                              const char *scales, float *s, size_t lds)
+INLINE void score_levels(enum storage_id id, size_t m, const struct quant_queries *q, size_t d, const char *levels,
+                         const char *scales, float *s, size_t lds)
 {
     enum { NV = PANEL_VECTORS };
     vi acc[8], even[NV], odd[NV];
@@ -151,7 +113,7 @@ INLINE void score_quant_panel(enum storage_id id, size_t m, const struct quant_q
     for (size_t b = 0, end; b < n_blocks; b = end, k++) {
         end = quant_scale_end(id, d, b);
         for (size_t from = b, until; from < end; from = until) {
-            until = end - from < EXACT_BLOCKS ? end : from + EXACT_BLOCKS;
+            until = exact_end(from, end);
             EACH_8(CLEAR, 0)
             for (; at < until * UNITS_OF_BLOCK; at++) {
                 if (quant_bits(id) == 8)
@@ -172,30 +134,12 @@ INLINE void score_quant_panel(enum storage_id id, size_t m, const struct quant_q
 #undef SCALE
 }
 
-INLINE void score_quant(enum storage_id id, const float *q, size_t n_q, size_t d, const void *keys, size_t row, size_t n,
-                        float *s, size_t lds)
+/* The same where the panel's codes may have less than 8 bits. */
+INLINE void score_panel(enum storage_id id, size_t m, const struct quant_queries *q, size_t d, const char *panel,
+                        const char *scales, float *s, size_t lds)
 {
-    struct quant_queries queries;
-    float factor[SHAPE_DIM_MAX];
     char buffer[SHAPE_DIM_MAX * PANEL];
-    size_t panel_bytes = PANEL * quant_key_bytes(id, d), n_panels = (n + PANEL - 1) / PANEL;
-    size_t scales_at = quant_code_units(id, d) * PANEL * 4, m;
-    if (quant_rotates(id))
-        rotate_factors(d, factor);
-    for (; n_q; n_q -= m, q += m * d, s += m * lds) { /* four, or one: each size is code for each type */
-        m = n_q >= QUANT_QUERIES ? QUANT_QUERIES : 1;
-        for (size_t i = 0; i < m; i++)
-            quant_query(id, q + i * d, d, factor, queries.pair[i], &queries.unit[i]);
-        const char *panel = (const char *)keys + row / PANEL * panel_bytes;
-        for (size_t i = 0; i < n_panels; i++, panel += panel_bytes) {
-            const char *levels = levels_of_panel(id, panel, d, buffer), *scales = panel + scales_at;
-            float *to = s + i * PANEL;
-            if (m == 1)
-                score_quant_panel(id, 1, &queries, d, levels, scales, to, lds);
-            else
-                score_quant_panel(id, QUANT_QUERIES, &queries, d, levels, scales, to, lds);
-        }
-    }
+    score_levels(id, m, q, d, levels_of_panel(id, panel, d, buffer), scales, s, lds);
 }
 
 #endif

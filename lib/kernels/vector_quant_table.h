@@ -2,6 +2,7 @@
  * vector_<isa>_quant.h and the kernel of values, with VECTOR_PREFIX defined, what the names begin with. */
 #include "kernels/vector_accumulate.h"
 #include "kernels/vector_math.h"
+#include "kernels/vector_quant_keys.h"
 #include "kernels/vector_quant_rows.h"
 #include "kernels/vector_quant_scores.h"
 #include "kernels/vector_score.h"
@@ -21,17 +22,4 @@ APART void accumulate_f32(const float *p, size_t ldp, const float *f, size_t n_q
 #include "kernels/vector_kivi.h"
 #include "kernels/vector_sketch.h"
 
-#define ACCUMULATE_OF(id, x)                                                                                                   \
-    TARGET void SLOT(accumulate_##x)(const float *p, size_t ldp, const float *f, size_t n_q, const void *values, size_t row,   \
-                                     size_t n, size_t e, float *acc, size_t lda)                                               \
-    {                                                                                                                          \
-        accumulate_quant(id, p, ldp, f, n_q, values, row, n, e, acc, lda);                                                     \
-    }
-ACCUMULATE_OF(STORAGE_Q8_0, q8_0)
-ACCUMULATE_OF(STORAGE_Q4_0, q4_0)
-ACCUMULATE_OF(STORAGE_Q4_0H, q4_0h)
-ACCUMULATE_OF(STORAGE_ROT8, rot8)
-ACCUMULATE_OF(STORAGE_ROT4, rot4)
-ACCUMULATE_OF(STORAGE_ROT3, rot3)
-ACCUMULATE_OF(STORAGE_ROT2, rot2)
-#undef ACCUMULATE_OF
+#include "kernels/vector_quant_sums.h"

@@ -69,8 +69,8 @@ INLINE void sketch_score_panel(size_t m, const struct quant_queries *base, const
                                const struct sketch_panel *panel, float *s, size_t lds)
 {
     float part[QUANT_QUERIES * PANEL] = {0};
-    score_quant_panel(SKETCH_SPANS, m, base, d, panel->base, (const char *)panel->base_scale, s, lds);
-    score_quant_panel(SKETCH_SPANS, m, sign, d, panel->sign, (const char *)panel->sign_scale, part, PANEL);
+    score_levels(SKETCH_SPANS, m, base, d, panel->base, (const char *)panel->base_scale, s, lds);
+    score_levels(SKETCH_SPANS, m, sign, d, panel->sign, (const char *)panel->sign_scale, part, PANEL);
     for (size_t i = 0; i < m; i++)
         for (size_t l = 0; l < PANEL; l += W)
             v_store(s + i * lds + l, v_add(v_load(s + i * lds + l), v_load(part + i * PANEL + l)));
@@ -89,9 +89,9 @@ APART void score_sketch(enum storage_id id, const float *q, size_t n_q, size_t d
         m = n_q >= QUANT_QUERIES ? QUANT_QUERIES : 1;
         for (size_t i = 0; i < m; i++) {
             rotate_row(q + i * d, d, maps.rotation, rotated);
-            quant_query(STORAGE_Q8_0, rotated, d, NULL, base.pair[i], &base.unit[i]); /* rotated already */
+            quant_query(STORAGE_Q8_0, rotated, d, NULL, i, &base); /* rotated already */
             rotate_row(rotated, d, maps.projection[0], rotated);
-            quant_query(SKETCH_SPANS, rotated, d, maps.projection[1], sign.pair[i], &sign.unit[i]);
+            quant_query(SKETCH_SPANS, rotated, d, maps.projection[1], i, &sign);
         }
         const char *panel = (const char *)keys + row / PANEL * panel_bytes;
         for (size_t j = 0; j < n; j += PANEL, panel += panel_bytes) {

@@ -57,14 +57,15 @@ SLOTS_OF_ELEMENT(ELEMENT_F32, f32)
 SLOTS_OF_ELEMENT(ELEMENT_BF16, bf16)
 SLOTS_OF_ELEMENT(ELEMENT_F16, f16)
 
-/* The table: plain rows are this file's; quantised ones are of the functions that begin with `quant`, their scores of those that begin
- * with `scores` (tables.h), products of bf16 of those that begin with `pairs`. whole: whether keys, and values, are multiplied as whole numbers. */
-#define VECTOR_TABLE(name, whole_keys_, whole_values_, scores, quant, pairs)                                                   \
+/* The table: plain rows are this file's; quantised ones are of the functions that begin with `quant`, their attention of those that
+ * begin with `sums` (tables.h), products of bf16 of those that begin with `pairs`. whole: whether keys, and values, are multiplied as
+ * whole numbers. */
+#define VECTOR_TABLE(name, whole_keys_, whole_values_, sums, quant, pairs)                                                     \
     {                                                                                                                          \
         .isa = (name), .whole_keys = (whole_keys_), .whole_values = (whole_values_),                                           \
-        .score = PER_KEY_STORAGE(score, scores##_score), .weigh = weigh, .pair_rows = pairs##_pair_rows,                       \
+        .score = PER_KEY_STORAGE(score, sums##_score), .weigh = weigh, .pair_rows = pairs##_pair_rows,                         \
         .weigh_bf16 = pairs##_weigh_bf16, .product_bf16 = pairs##_product_bf16,                                                \
-        .accumulate = PER_VALUE_STORAGE(accumulate, quant##_accumulate), .nearest = PER_KEY_STORAGE(nearest, quant##_nearest), \
+        .accumulate = PER_VALUE_STORAGE(accumulate, sums##_accumulate), .nearest = PER_KEY_STORAGE(nearest, quant##_nearest),  \
         .multiply = multiply, .multiply_add = multiply_add, .combine = combine, .exponential = exponential,                    \
         .pack_keys = PER_KEY_STORAGE(pack_keys, quant##_pack_keys),                                                            \
         .pack_values = PER_VALUE_STORAGE(pack_values, quant##_pack_values),                                                    \

@@ -10,7 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N_TIMES_MAX = 64, ALIGNMENT = 64, RUN_ROWS = 256 /* appended at once */ };
+enum {
+    N_TIMES_MAX = 64,
+    ALIGNMENT = 64,
+    RUN_ROWS = 256 /* appended at once */,
+    RUN_UNITS = 8 /* taken at once: a thread reads on where it was */
+};
 
 struct job {
     struct attend attend;
@@ -172,12 +177,14 @@ static int make_jobs(struct decode *s, size_t n_times)
 static void take_units(void *context, size_t thread, size_t n_threads)
 {
     struct decode *s = context;
-    for (size_t unit; (unit = atomic_fetch_add(&s->next_unit, 1)) < s->n_jobs * s->n_units;) {
-        struct job *job = &s->job[unit / s->n_units];
-        attend_unit(&job->attend, unit % s->n_units, job->shared, s->scratch[thread]);
-        if (atomic_fetch_sub(&job->units_left, 1) == 1)
-            attend_finish(&job->attend, job->shared);
-    }
+    size_t n = s->n_jobs * s->n_units;
+    for (size_t first; (first = atomic_fetch_add(&s->next_unit, RUN_UNITS)) < n;)
+        for (size_t unit = first; unit < n && unit < first + RUN_UNITS; unit++) {
+            struct job *job = &s->job[unit / s->n_units];
+            attend_unit(&job->attend, unit % s->n_units, job->shared, s->scratch[thread]);
+            if (atomic_fetch_sub(&job->units_left, 1) == 1)
+                attend_finish(&job->attend, job->shared);
+        }
 }
 
 static int run_in(struct decode *s, enum compute compute, size_t n_times, double *seconds, struct fault *fault)
