@@ -7,6 +7,7 @@
 #include "kernels/avx2_values.h"
 
 #define VECTOR_PREFIX avx2
+#include "kernels/vector_quant_sums.h"
 #include "kernels/vector_quant_table.h"
 
 #else

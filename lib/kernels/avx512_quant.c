@@ -4,8 +4,6 @@
 #include "kernels/vector_avx512.h"
 #include "kernels/vector_avx512_quant.h"
 
-#include "kernels/vector_quant_values.h"
-
 #define VECTOR_PREFIX avx512
 #include "kernels/vector_quant_table.h"
 

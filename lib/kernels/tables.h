@@ -41,8 +41,8 @@ extern const struct kernels kernels_neon;
 QUANT_SLOTS(scalar)
 #ifdef __x86_64__
 QUANT_SLOTS(avx2)
-QUANT_SLOTS(avx512)
-QUANT_SLOTS(avx512_vnni) /* of these, what vector_quant_scores.h and vector_quant_sums.h have are there */
+QUANT_SLOTS(avx512)      /* of these, all but what vector_quant_sums.h has are there, */
+QUANT_SLOTS(avx512_vnni) /* of these, what that and vector_quant_scores.h have */
 #endif
 
 /* Products of pairs of bf16: of scalar_bf16.c and vector_bf16.h. */

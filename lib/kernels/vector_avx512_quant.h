@@ -6,7 +6,6 @@
 #include "kernels/vector_avx512.h"
 
 enum { QUANT_QUERIES = 4 };
-#define QUANT_VECTORS(m) 2 /* vectors of columns that go with m of them */
 
 INLINE vf v_butterfly(vf x, size_t h)
 {
@@ -82,45 +81,6 @@ INLINE vi v_pin(vi x)
 INLINE vi v_lookup(const int8_t table[16], vi index)
 {
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const void *)table)), index);
-}
-
-/* ---- values: a block's levels as bytes, then as floats, W columns at a time */
-
-enum { QUANT_BLOCK_VECTORS = QUANT_BLOCK / W };
-#define LEVEL_UNIT 1.0f /* what v_levels' floats are to be multiplied with */
-
-INLINE __m256i v_block(enum storage_id id, const uint8_t *codes)
-{
-    if (quant_bits(id) == 8)
-        return _mm256_loadu_si256((const void *)codes);
-    __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)quant_levels(id)));
-    if (quant_bits(id) == 4) {
-        __m256i x = _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)codes));
-        x = _mm256_srlv_epi32(x, _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4));
-        return _mm256_shuffle_epi8(table, _mm256_and_si256(x, _mm256_set1_epi8(15)));
-    }
-    int64_t low;
-    memcpy(&low, codes, sizeof low);
-    __m256i x = _mm256_srlv_epi64(_mm256_set1_epi64x(low), _mm256_setr_epi64x(0, 2, 4, 6));
-    x = _mm256_and_si256(x, _mm256_set1_epi8(3));
-    if (quant_bits(id) == 3) {
-        int32_t third;
-        memcpy(&third, codes + 8, sizeof third);
-        __m256i bit = _mm256_srlv_epi32(_mm256_set1_epi32(third), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-        x = _mm256_or_si256(x, _mm256_slli_epi32(_mm256_and_si256(bit, _mm256_set1_epi8(1)), 2));
-    }
-    return _mm256_shuffle_epi8(table, x);
-}
-
-/* Columns quant_column(v, 0) ... quant_column(v, W - 1) of a block. */
-INLINE vf v_levels(__m256i block, int v)
-{
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(v ? _mm256_extracti128_si256(block, 1) : _mm256_castsi256_si128(block)));
-}
-
-INLINE size_t quant_column(size_t v, size_t lane)
-{
-    return v * W + lane;
 }
 
 #endif

@@ -1,5 +1,5 @@
-/* The kernels of quantised rows of one instruction set, by the names that tables.h declares: include last, after a
- * vector_<isa>_quant.h and the kernel of values, with VECTOR_PREFIX defined, what the names begin with. */
+/* The kernels of quantised rows of one instruction set but accumulate (vector_quant_sums.h), by the names that tables.h declares:
+ * include last, after a vector_<isa>_quant.h, with VECTOR_PREFIX defined, what the names begin with. */
 #include "kernels/vector_accumulate.h"
 #include "kernels/vector_math.h"
 #include "kernels/vector_quant_keys.h"
@@ -21,5 +21,3 @@ APART void accumulate_f32(const float *p, size_t ldp, const float *f, size_t n_q
 
 #include "kernels/vector_kivi.h"
 #include "kernels/vector_sketch.h"
-
-#include "kernels/vector_quant_sums.h"

@@ -6,7 +6,6 @@
 #include "vector_wide.h"
 
 enum { QUANT_QUERIES = 4 };
-#define QUANT_VECTORS(m) 2
 
 INLINE vf v_butterfly(vf x, size_t h)
 {
@@ -83,33 +82,6 @@ INLINE vi v_lookup(const int8_t table[16], vi index)
     vi y;
     memcpy(y.x, bytes, sizeof bytes);
     return y;
-}
-
-enum { QUANT_BLOCK_VECTORS = QUANT_BLOCK / W };
-#define LEVEL_UNIT 1.0f
-
-struct wide_block {
-    float level[QUANT_BLOCK];
-};
-
-INLINE struct wide_block v_block(enum storage_id id, const uint8_t *codes)
-{
-    struct wide_block block;
-    uint8_t code[QUANT_BLOCK];
-    quant_get_codes(quant_bits(id), codes, code);
-    for (size_t c = 0; c < QUANT_BLOCK; c++)
-        block.level[c] = quant_level(id, code[c]);
-    return block;
-}
-
-INLINE vf v_levels(struct wide_block block, size_t v)
-{
-    return v_load(block.level + v * W);
-}
-
-INLINE size_t quant_column(size_t v, size_t lane)
-{
-    return v * W + lane;
 }
 
 #endif

@@ -3,7 +3,5 @@
 #include "vector_wide_quant.h"
 
 #include "isas.h"
-#include "kernels/vector_quant_values.h"
-
 #define VECTOR_PREFIX wide
 #include "kernels/vector_quant_table.h"
