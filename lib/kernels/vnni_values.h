@@ -69,20 +69,21 @@ INLINE __m128 largest_of_4(vf a, vf b, vf c, vf d)
     return _mm_max_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
 }
 
-/* m queries' weights of a group, p (m, ldp), times one of the rows' scales, as bytes. A row of weight 0 changes nothing. */
-INLINE void round_weights(enum storage_id id, size_t m, const float *p, size_t ldp, const char *scales, size_t row_bytes,
-                          struct group_weights *w)
+/* m queries' weights of a group, p (m, ldp), times one of the rows' scales, as bytes; 0 behind the first n_rows, whole vectors. A row of
+ * weight 0 changes nothing. */
+INLINE void round_weights(enum storage_id id, size_t m, const float *p, size_t ldp, size_t n_rows, const char *scales,
+                          size_t row_bytes, struct group_weights *w)
 {
     vf scale[GROUP_VECTORS], x[QUANT_QUERIES][GROUP_VECTORS], most[QUANT_QUERIES];
     vi total[QUANT_QUERIES], ones = _mm512_set1_epi8(1);
     float factor[QUANT_QUERIES];
     for (size_t v = 0; v < GROUP_VECTORS; v++)
-        scale[v] = scales_of_16(id, scales + v * W * row_bytes, row_bytes);
+        scale[v] = v * W < n_rows ? scales_of_16(id, scales + v * W * row_bytes, row_bytes) : v_set1(0);
 #define MOST(i)                                                                                                                \
     if ((i) < m) {                                                                                                             \
         most[i] = v_set1(0);                                                                                                   \
         for (size_t v = 0; v < GROUP_VECTORS; v++) {                                                                           \
-            x[i][v] = v_mul(v_load(p + (i)*ldp + v * W), scale[v]);                                                            \
+            x[i][v] = v * W < n_rows ? v_mul(v_load(p + (i)*ldp + v * W), scale[v]) : v_set1(0);                               \
             most[i] = v_max(_mm512_abs_ps(x[i][v]), most[i]);                                                                  \
         }                                                                                                                      \
     }
@@ -188,9 +189,9 @@ INLINE void levels_of_quad(enum storage_id id, const struct quad_places *places,
 #undef ROW
 }
 
-/* One block of a group for m queries. rows: its codes in the group's row 0. ahead: what is fetched meanwhile, `step` bytes a quad. */
-INLINE void accumulate_block(enum storage_id id, size_t m, const char *rows, size_t stride, const struct group_weights *w,
-                             const char *ahead, size_t step, float *sum, size_t lds)
+/* One block of a group's quads for m queries. rows: its codes in the group's row 0. ahead: what is fetched meanwhile, `step` bytes a quad. */
+INLINE void accumulate_block(enum storage_id id, size_t m, const char *rows, size_t stride, size_t n_quads,
+                             const struct group_weights *w, const char *ahead, size_t step, float *sum, size_t lds)
 {
     vi high[QUANT_QUERIES][2], low[QUANT_QUERIES][2], x[2], table = levels_above_lowest(id);
     struct quad_places places = quad_places(id);
@@ -216,7 +217,7 @@ INLINE void accumulate_block(enum storage_id id, size_t m, const char *rows, siz
         ADD_HALF(i, 1)                                                                                                         \
     }
     EACH_OF_4(START)
-    for (size_t t = 0; t < GROUP_QUADS; t++, rows += 4 * stride) {
+    for (size_t t = 0; t < n_quads; t++, rows += 4 * stride) {
         for (size_t line = 0; line < quant_bits(id) / 4 + 1; line++) /* all that `step` bytes lie on */
             if (quant_bits(id) == 8) /* a group of these and the next are half of a first-level cache */
                 v_prefetch_far(ahead + line * LINE_BYTES);
@@ -233,32 +234,35 @@ INLINE void accumulate_block(enum storage_id id, size_t m, const char *rows, siz
 #undef ADD
 }
 
-/* A group of m queries, from its row 0; rows: values that are all there, p: a weight for each. */
+/* A group of m queries, from its row 0: n_rows, whole vectors, that are all there, p: a weight for each. */
 INLINE void accumulate_group(enum storage_id id, size_t m, const float *p, size_t ldp, const char *rows, size_t row_bytes,
-                             size_t e, const char *ahead, float *sum, size_t lds)
+                             size_t n_rows, size_t e, const char *ahead, float *sum, size_t lds)
 {
     struct group_weights w[QUANT_BLOCKS_MAX];
     size_t n_blocks = quant_blocks(e), step = row_bytes * 4 / n_blocks, k = 0;
     for (size_t b = 0; b < n_blocks; b = quant_scale_end(id, e, b), k++)
-        round_weights(id, m, p, ldp, rows + quant_value_scale(id, k), row_bytes, &w[k]);
+        round_weights(id, m, p, ldp, n_rows, rows + quant_value_scale(id, k), row_bytes, &w[k]);
     k = 0;
     for (size_t b = 0, end; b < n_blocks; b = end, k++) {
         end = quant_scale_end(id, e, b);
         for (size_t c = b; c < end; c++, ahead += step * GROUP_QUADS)
-            accumulate_block(id, m, rows + quant_value_codes(id, e, c), row_bytes, &w[k], ahead, step, sum + c * QUANT_BLOCK,
-                             lds);
+            accumulate_block(id, m, rows + quant_value_codes(id, e, c), row_bytes, n_rows / 4, &w[k], ahead, step,
+                             sum + c * QUANT_BLOCK, lds);
     }
 }
 
-/* The rows of a group that are there, [lo, hi), before rows and weights of 0. */
-INLINE void copy_group(size_t m, const float *p, size_t ldp, const char *rows, size_t row_bytes, size_t lo, size_t hi,
-                       float *weights, char *copy)
+/* The rows of a group that are there, [lo, hi) of these, between rows and weights of 0; returns how many, whole vectors. p: of lo. */
+INLINE size_t copy_group(size_t m, const float *p, size_t ldp, const char *rows, size_t row_bytes, size_t lo, size_t hi,
+                         float *weights, char *copy)
 {
-    memset(copy, 0, GROUP * row_bytes);
+    size_t n_rows = (hi + W - 1) / W * W;
+    memset(copy, 0, lo * row_bytes);
     memcpy(copy + lo * row_bytes, rows + lo * row_bytes, (hi - lo) * row_bytes);
+    memset(copy + hi * row_bytes, 0, (n_rows - hi) * row_bytes);
     memset(weights, 0, m * GROUP * sizeof *weights);
     for (size_t i = 0; i < m; i++)
-        memcpy(weights + i * GROUP + lo, p + i * ldp + lo, (hi - lo) * sizeof *p);
+        memcpy(weights + i * GROUP + lo, p + i * ldp, (hi - lo) * sizeof *p);
+    return n_rows;
 }
 
 /* m queries, rows [row, row + n). */
@@ -268,15 +272,15 @@ INLINE void accumulate_rows(enum storage_id id, size_t m, const float *p, size_t
     float weights[QUANT_QUERIES * GROUP];
     char copy[GROUP * SHAPE_DIM_MAX / QUANT_BLOCK * 34]; /* for rows of any storage */
     size_t row_bytes = quant_value_bytes(id, e);
-    for (size_t at = row / GROUP * GROUP; at < row + n; at += GROUP) {
-        size_t lo = at < row ? row - at : 0, hi = row + n - at < GROUP ? row + n - at : GROUP;
-        const char *rows = values + at * row_bytes, *ahead = rows + GROUP * row_bytes;
-        if (hi - lo == GROUP) {
-            accumulate_group(id, m, p + (at - row), ldp, rows, row_bytes, e, ahead, sum, lds);
+    for (size_t at = row, now; at < row + n; at += now) {
+        const char *rows = values + at / W * W * row_bytes, *ahead = rows + GROUP * row_bytes;
+        now = row + n - at < GROUP - at % GROUP ? row + n - at : GROUP - at % GROUP;
+        if (now == GROUP) {
+            accumulate_group(id, m, p + (at - row), ldp, rows, row_bytes, GROUP, e, ahead, sum, lds);
             continue;
         }
-        copy_group(m, p + at - row, ldp, rows, row_bytes, lo, hi, weights, copy);
-        accumulate_group(id, m, weights, GROUP, copy, row_bytes, e, ahead, sum, lds);
+        size_t n_rows = copy_group(m, p + (at - row), ldp, rows, row_bytes, at % W, at % W + now, weights, copy);
+        accumulate_group(id, m, weights, GROUP, copy, row_bytes, n_rows, e, ahead, sum, lds);
     }
 }
 
