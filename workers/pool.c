@@ -208,7 +208,7 @@ static void run_units(struct worker *worker, struct fork *fork)
     }
 }
 
-/* The last ones of a plan keep threads apart by a run, so a thread's share is several. */
+/* At a plan's end others wait for a thread's last run, so its share is several. */
 static size_t run_of(const struct pool *pool, size_t n_units)
 {
     size_t run = n_units / (RUNS_OF_THREAD * pool->threads);

@@ -17,6 +17,7 @@
 #include "kernels/vector_math.h"
 #include "kernels/vector_rotate.h"
 #include "kernels/vector_tile.h"
+#include "kernels/x86_scales.h"
 
 enum { GROUP = 32, GROUP_PAIRS = GROUP / 2, GROUP_VECTORS = GROUP / W };
 
@@ -26,9 +27,6 @@ INLINE size_t groups_of(enum storage_id id)
 {
     return quant_bits(id) == 8 ? GROUPS_MAX / 2 : GROUPS_MAX;
 }
-
-/* Queries are known by constants, so that compilers keep what is theirs in registers. */
-#define EACH_OF_4(X) X(0) X(1) X(2) X(3)
 
 /* The weights of one group and one scale: pairs of whole numbers, and what to multiply sums with. */
 struct group_weights {
@@ -67,23 +65,7 @@ INLINE float float_at(const char *at)
     return x;
 }
 
-/* A scale of 8 rows, at `at`, row_bytes apart. Halves: 16 bytes from one on are read, all of them its row's. */
-INLINE vf scales_of_8(enum storage_id id, const char *at, size_t row_bytes)
-{
-#define ROW(j) (at + (j)*row_bytes)
-#define HALVES(j) _mm_loadu_si128((const __m128i *)(const void *)ROW(j))
-    if (quant_scales_blocks(id)) {
-        __m128i a = _mm_unpacklo_epi16(HALVES(0), HALVES(1)), b = _mm_unpacklo_epi16(HALVES(2), HALVES(3));
-        __m128i c = _mm_unpacklo_epi16(HALVES(4), HALVES(5)), d = _mm_unpacklo_epi16(HALVES(6), HALVES(7));
-        return _mm256_cvtph_ps(_mm_unpacklo_epi64(_mm_unpacklo_epi32(a, b), _mm_unpacklo_epi32(c, d)));
-    }
-    return _mm256_setr_ps(float_at(ROW(0)), float_at(ROW(1)), float_at(ROW(2)), float_at(ROW(3)), float_at(ROW(4)),
-                          float_at(ROW(5)), float_at(ROW(6)), float_at(ROW(7)));
-#undef ROW
-#undef HALVES
-}
-
-/* The same for rows [lo, hi) of the 8; 0 for the others, which may not be there. */
+/* As scales_of_8, of rows [lo, hi) of the 8; 0 for the others, which may not be there. */
 INLINE vf scales_of_some(enum storage_id id, const char *at, size_t row_bytes, size_t lo, size_t hi)
 {
     float scale[W] = {0};
@@ -372,10 +354,8 @@ INLINE void accumulate_quant(enum storage_id id, const float *p, size_t ldp, con
         }
         for (size_t i = 0; i < now; i++) {
             sums_in_order(sum + i * lds, e, ordered);
-            if (quant_rotates(id)) {
-                hadamard_any(ordered, e);
-                multiply_factors(ordered, factor, e, ordered);
-            }
+            if (quant_rotates(id))
+                unrotate_row(ordered, e, factor, ordered);
             combine(1, acc + i * lda, 1, ordered, e);
         }
     }

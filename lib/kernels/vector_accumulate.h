@@ -147,16 +147,9 @@ INLINE void accumulate_any(enum storage_id id, const float *p, size_t ldp, const
         for (size_t b = 0; b < n_blocks; b++) {
             size_t m = block_of(n_q, b, n_blocks);
             const char *fetched = b == 0 && j + now < n ? end : NULL;
-            switch (m) {
 #define OF(m) accumulate_columns(id, m, pj, ldp, at, row_bytes, now, fetched, e, to, lda)
-            case 1: OF(1); break;
-            case 2: OF(2); break;
-            case 3: OF(3); break;
-            case 4: OF(4); break;
-            case 5: OF(5); break;
-            default: OF(6); break;
+            WITH_QUERIES(m, OF)
 #undef OF
-            }
             pj += m * ldp;
             to += m * lda;
         }

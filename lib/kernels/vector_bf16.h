@@ -170,16 +170,9 @@ TARGET void SLOT(product_bf16)(const uint32_t *a, size_t lda, size_t n_q, const 
             const uint32_t *at = a + first * lda;
             const float *factor = f ? f + first : NULL;
             float *to = out + first * ldo;
-            switch (m) {
 #define OF(m) product_panels(m, at, lda, panels, n_pairs, now, factor, to, ldo)
-            case 1: OF(1); break;
-            case 2: OF(2); break;
-            case 3: OF(3); break;
-            case 4: OF(4); break;
-            case 5: OF(5); break;
-            default: OF(6); break;
+            WITH_QUERIES(m, OF)
 #undef OF
-            }
             first += m;
         }
     }

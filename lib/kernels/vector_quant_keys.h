@@ -38,7 +38,6 @@ INLINE void levels_of_4(const int8_t *table, const char *codes, char *levels)
     }
 }
 
-/* Unit 2 s + u of levels: bits 2 s of unit u, and with 3 bits, bit 2 s + u of the third unit. */
 INLINE void levels_of_2(bool third, const int8_t *table, const char *codes, char *levels)
 {
     vi two = v_set1_bits(0x03030303), four = v_set1_bits(0x04040404);
@@ -50,15 +49,8 @@ INLINE void levels_of_2(bool third, const int8_t *table, const char *codes, char
             v_prefetch(codes + line + CODES_AHEAD(third ? 3 : 2));
 #define LEVELS(unit, code, bit)                                                                                                \
     v_store_bits(levels + (size_t)(unit)*PANEL * 4 + l,                                                                        \
-                 v_lookup(table, third ? v_or(v_and(code, two), v_and(bit, four)) : v_and(code, two)))
-        LEVELS(0, x0, v_shift_left(x2, 2));
-        LEVELS(1, x1, v_shift_left(x2, 1));
-        LEVELS(2, v_shift_down(x0, 2), x2);
-        LEVELS(3, v_shift_down(x1, 2), v_shift_down(x2, 1));
-        LEVELS(4, v_shift_down(x0, 4), v_shift_down(x2, 2));
-        LEVELS(5, v_shift_down(x1, 4), v_shift_down(x2, 3));
-        LEVELS(6, v_shift_down(x0, 6), v_shift_down(x2, 4));
-        LEVELS(7, v_shift_down(x1, 6), v_shift_down(x2, 5));
+                 v_lookup(table, third ? v_or(v_and(code, two), v_and(bit, four)) : v_and(code, two)));
+        EACH_UNIT_OF_2(LEVELS, x0, x1, x2)
 #undef LEVELS
     }
 }

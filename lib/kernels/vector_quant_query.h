@@ -14,13 +14,24 @@
 enum {
     UNITS_OF_BLOCK = QUANT_BLOCK / 4, /* of levels */
     PANEL_VECTORS = PANEL / W,        /* of rows */
-    QUANT_ROOM = SHAPE_DIM_MAX + 16,  /* floats or integers of a row, whole vectors */
     WHOLE_MOST = 32639,               /* 127 * 256 + 127: two bytes, both signed */
     EXACT_BLOCKS = 8,                 /* 256 coordinates: 256 * 128 * WHOLE_MOST < 2^31 */
 };
 
 /* Bytes that panels are fetched before they are used; past the last one, the values that follow in a page of rows are met with. */
 #define CODES_AHEAD(bits) ((bits) == 8 ? 8192 : 4096)
+
+/* X(unit, codes, third) of each unit of levels of a block whose codes have 2 bits, or 3: unit 2 s + u is bits 2 s of unit u of codes, to
+ * bit 0, and bit 2 s + u of the third unit, to bit 2. */
+#define EACH_UNIT_OF_2(X, x0, x1, x2)                                                                                          \
+    X(0, x0, v_shift_left(x2, 2))                                                                                              \
+    X(1, x1, v_shift_left(x2, 1))                                                                                              \
+    X(2, v_shift_down(x0, 2), x2)                                                                                              \
+    X(3, v_shift_down(x1, 2), v_shift_down(x2, 1))                                                                             \
+    X(4, v_shift_down(x0, 4), v_shift_down(x2, 2))                                                                             \
+    X(5, v_shift_down(x1, 4), v_shift_down(x2, 3))                                                                             \
+    X(6, v_shift_down(x0, 6), v_shift_down(x2, 4))                                                                             \
+    X(7, v_shift_down(x1, 6), v_shift_down(x2, 5))
 
 /* Blocks from b on whose sum is one number of 32 bits. */
 INLINE size_t exact_end(size_t b, size_t scale_end)
@@ -33,13 +44,7 @@ INLINE float round_query(enum storage_id id, const float *q, size_t d, const flo
 {
     float x[QUANT_ROOM];
     size_t padded = quant_blocks(d) * QUANT_BLOCK;
-    if (quant_rotates(id)) {
-        multiply_factors(q, factor, d, x);
-        hadamard_any(x, d);
-    } else {
-        memcpy(x, q, d * sizeof *x);
-    }
-    memset(x + d, 0, (padded - d) * sizeof *x);
+    row_to_cut(id, q, d, factor, x);
     vf most = v_set1(0);
     for (size_t c = 0; c < padded; c += W)
         most = v_max(v_floats(v_and(v_bits(v_load(x + c)), v_set1_bits(0x7fffffff))), most);

@@ -11,26 +11,17 @@
 
 #define APART TARGET static __attribute__((noinline))
 
-enum { QUANT_ROW_ROOM = SHAPE_DIM_MAX + QUANT_BLOCK };
-
 APART void pack_quant(enum storage_id id, bool keys, const float *rows, size_t n, size_t width, void *block, size_t row)
 {
-    float factor[SHAPE_DIM_MAX], x[QUANT_ROW_ROOM];
+    float factor[SHAPE_DIM_MAX], x[QUANT_ROOM];
     struct quant_row codes;
     struct level_finder finder = {{0}, {0}};
-    size_t padded = quant_blocks(width) * QUANT_BLOCK;
     if (quant_rotates(id))
         rotate_factors(width, factor);
     if (quant_bits(id) < 8)
         find_levels(id, &finder);
     for (size_t j = 0; j < n; j++, rows += width) {
-        if (quant_rotates(id)) {
-            multiply_factors(rows, factor, width, x);
-            hadamard_any(x, width);
-        } else {
-            memcpy(x, rows, width * sizeof *x);
-        }
-        memset(x + width, 0, (padded - width) * sizeof *x);
+        row_to_cut(id, rows, width, factor, x);
         encode_row(id, &finder, x, width, &codes);
         if (keys)
             quant_put_key(id, &codes, width, (uint32_t *)block + quant_key_unit(id, width, row + j));
@@ -41,7 +32,7 @@ APART void pack_quant(enum storage_id id, bool keys, const float *rows, size_t n
 
 APART void unpack_quant(enum storage_id id, bool keys, const void *block, size_t row, size_t n, size_t width, float *rows)
 {
-    float factor[SHAPE_DIM_MAX], x[QUANT_ROW_ROOM];
+    float factor[SHAPE_DIM_MAX], x[QUANT_ROOM];
     struct quant_row codes;
     if (quant_rotates(id))
         rotate_factors(width, factor);
@@ -51,12 +42,10 @@ APART void unpack_quant(enum storage_id id, bool keys, const void *block, size_t
         else
             quant_get_value(id, (const uint8_t *)block + (row + j) * quant_value_bytes(id, width), width, &codes);
         decode_row(id, &codes, width, x);
-        if (quant_rotates(id)) {
-            hadamard_any(x, width);
-            multiply_factors(x, factor, width, rows);
-        } else {
+        if (quant_rotates(id))
+            unrotate_row(x, width, factor, rows);
+        else
             memcpy(rows, x, width * sizeof *x);
-        }
     }
 }
 

@@ -146,16 +146,9 @@ INLINE void score_any(enum storage_id id, const float *q, size_t n_q, size_t d, 
         float *to = s + i * PANEL;
         for (size_t b = 0; b < n_blocks; b++) {
             size_t m = block_of(n_q, b, n_blocks);
-            switch (m) {
 #define OF(m) score_panels(id, m, SCORE_VECTORS(id, m), at, d, panel, panel_bytes, now, fetch, to, lds)
-            case 1: OF(1); break;
-            case 2: OF(2); break;
-            case 3: OF(3); break;
-            case 4: OF(4); break;
-            case 5: OF(5); break;
-            default: OF(6); break;
+            WITH_QUERIES(m, OF)
 #undef OF
-            }
             at += m * d;
             to += m * lds;
             fetch = (struct fetch){panel, 0, 0, 0};

@@ -8,19 +8,6 @@
 #include "kernels/vector_quant_keys.h"
 #include "kernels/vector_quant_rows.h"
 
-/* As rotate and unrotate in rotate.h; out may be x. */
-INLINE void rotate_row(const float *x, size_t d, const float *factor, float *out)
-{
-    multiply_factors(x, factor, d, out);
-    hadamard_any(out, d);
-}
-
-INLINE void unrotate_row(float *x, size_t d, const float *factor, float *out)
-{
-    hadamard_any(x, d);
-    multiply_factors(x, factor, d, out);
-}
-
 /* Levels 1 and -1 of a unit of signs of PANEL rows. */
 INLINE void levels_of_signs(const char *signs, char *levels)
 {
@@ -107,7 +94,7 @@ APART void score_sketch(enum storage_id id, const float *q, size_t n_q, size_t d
 APART void pack_sketch(enum storage_id id, const float *rows, size_t n, size_t d, void *keys, size_t row)
 {
     struct sketch_maps maps;
-    float x[QUANT_ROW_ROOM], rest[QUANT_ROW_ROOM], norm[QUANT_BLOCKS_MAX];
+    float x[QUANT_ROOM], rest[QUANT_ROOM], norm[QUANT_BLOCKS_MAX];
     struct sketch_key key = {{{0}, {0}}, {{0}, {0}}};
     struct level_finder finder = {{0}, {0}};
     size_t bits = sketch_code_bits(id), padded = quant_blocks(d) * QUANT_BLOCK;
@@ -132,7 +119,7 @@ APART void pack_sketch(enum storage_id id, const float *rows, size_t n, size_t d
 APART void unpack_sketch(enum storage_id id, const void *keys, size_t row, size_t n, size_t d, float *rows)
 {
     struct sketch_maps maps;
-    float x[QUANT_ROW_ROOM], y[QUANT_ROW_ROOM];
+    float x[QUANT_ROOM], y[QUANT_ROOM];
     struct sketch_key key = {{{0}, {0}}, {{0}, {0}}};
     sketch_maps_of(d, &maps);
     for (size_t j = 0; j < n; j++, rows += d) {

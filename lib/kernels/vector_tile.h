@@ -13,6 +13,18 @@
 
 #define EACH_8(X, n) X(n) X((n) + 1) X((n) + 2) X((n) + 3) X((n) + 4) X((n) + 5) X((n) + 6) X((n) + 7)
 #define EACH(X) EACH_8(X, 0) EACH_8(X, 8) EACH_8(X, 16)
+#define EACH_OF_4(X) X(0) X(1) X(2) X(3)
+
+/* X of m queries, 1 to TILE_QUERIES, as a constant: each number of them is code of its own. */
+#define WITH_QUERIES(m, X)                                                                                                     \
+    switch (m) {                                                                                                               \
+    case 1: X(1); break;                                                                                                       \
+    case 2: X(2); break;                                                                                                       \
+    case 3: X(3); break;                                                                                                       \
+    case 4: X(4); break;                                                                                                       \
+    case 5: X(5); break;                                                                                                       \
+    default: X(6); break;                                                                                                      \
+    }
 
 enum {
     MAX_VECTORS = 8,

@@ -78,7 +78,7 @@ INLINE void score_panel(enum storage_id id, size_t m, const struct quant_queries
 #define FETCH(unit) v_prefetch(codes + (b * bits + (unit)) * UNIT_BYTES + CODES_AHEAD(bits))
 #define BYTES(unit)                                                                                                            \
     FETCH(unit);                                                                                                               \
-    UNIT(unit, levels_of_bytes(CODES(unit)))
+    UNIT(unit, bytes_plus_128(CODES(unit)))
 #define NIBBLES(unit)                                                                                                          \
     FETCH(unit);                                                                                                               \
     UNIT(unit, levels_of_nibbles(id, table, CODES(unit)))                                                                      \
@@ -106,14 +106,7 @@ INLINE void score_panel(enum storage_id id, size_t m, const struct quant_queries
                     vi x0 = CODES(0), x1 = CODES(1), x2 = bits == 3 ? CODES(2) : x0;
                     FETCH(0);
                     FETCH(1);
-                    PAIRS(0, x0, v_shift_left(x2, 2));
-                    PAIRS(1, x1, v_shift_left(x2, 1));
-                    PAIRS(2, v_shift_down(x0, 2), x2);
-                    PAIRS(3, v_shift_down(x1, 2), v_shift_down(x2, 1));
-                    PAIRS(4, v_shift_down(x0, 4), v_shift_down(x2, 2));
-                    PAIRS(5, v_shift_down(x1, 4), v_shift_down(x2, 3));
-                    PAIRS(6, v_shift_down(x0, 6), v_shift_down(x2, 4));
-                    PAIRS(7, v_shift_down(x1, 6), v_shift_down(x2, 5));
+                    EACH_UNIT_OF_2(PAIRS, x0, x1, x2)
                 }
             }
             EACH_OF_4(SCALE)

@@ -5,9 +5,6 @@
 
 #include "kernels/quant.h"
 
-/* Queries are known by constants, so that compilers keep what is theirs in registers. */
-#define EACH_OF_4(X) X(0) X(1) X(2) X(3)
-
 INLINE int32_t lowest_level(enum storage_id id)
 {
     return quant_bits(id) == 8 ? -128 : quant_levels(id)[0];
@@ -22,9 +19,10 @@ INLINE vi levels_above_lowest(enum storage_id id)
     return _mm512_broadcast_i32x4(_mm_sub_epi8(levels, _mm_set1_epi8((char)lowest_level(id))));
 }
 
-INLINE vi levels_of_bytes(vi codes)
+/* To each byte, modulo 256: so it is less 128, too, and of a code of 8 bits the level above the lowest. */
+INLINE vi bytes_plus_128(vi bytes)
 {
-    return _mm512_xor_si512(codes, _mm512_set1_epi8((char)0x80));
+    return _mm512_xor_si512(bytes, _mm512_set1_epi8((char)0x80));
 }
 
 /* The low 4 bits of each byte. Levels of ggml's types are the codes. */

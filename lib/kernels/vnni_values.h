@@ -16,6 +16,7 @@
 #include "kernels/vector_quant_query.h"
 #include "kernels/vector_rotate.h"
 #include "kernels/vnni_levels.h"
+#include "kernels/x86_scales.h"
 
 enum { GROUP = 128, GROUP_QUADS = GROUP / 4, GROUP_VECTORS = GROUP / W };
 
@@ -26,23 +27,7 @@ struct group_weights {
     float unit[QUANT_QUERIES];
 };
 
-/* Scale at `at` of 8 rows, row_bytes apart. Halves: 16 bytes from one on are read, all of them its row's. */
-INLINE __m256 scales_of_8(enum storage_id id, const char *at, size_t row_bytes)
-{
-#define WORD(j) _mm_loadu_si32(at + (j)*row_bytes)
-#define HALVES(j) _mm_loadu_si128((const void *)(at + (j)*row_bytes))
-    if (quant_scales_blocks(id)) {
-        __m128i a = _mm_unpacklo_epi16(HALVES(0), HALVES(1)), b = _mm_unpacklo_epi16(HALVES(2), HALVES(3));
-        __m128i c = _mm_unpacklo_epi16(HALVES(4), HALVES(5)), d = _mm_unpacklo_epi16(HALVES(6), HALVES(7));
-        return _mm256_cvtph_ps(_mm_unpacklo_epi64(_mm_unpacklo_epi32(a, b), _mm_unpacklo_epi32(c, d)));
-    }
-    __m128i a = _mm_unpacklo_epi32(WORD(0), WORD(1)), b = _mm_unpacklo_epi32(WORD(2), WORD(3));
-    __m128i c = _mm_unpacklo_epi32(WORD(4), WORD(5)), d = _mm_unpacklo_epi32(WORD(6), WORD(7));
-    return _mm256_castsi256_ps(_mm256_set_m128i(_mm_unpacklo_epi64(c, d), _mm_unpacklo_epi64(a, b)));
-#undef WORD
-#undef HALVES
-}
-
+/* Scale at `at` of 16 rows, row_bytes apart. */
 INLINE vf scales_of_16(enum storage_id id, const char *at, size_t row_bytes)
 {
     return _mm512_insertf32x8(_mm512_castps256_ps512(scales_of_8(id, at, row_bytes)),
@@ -108,7 +93,7 @@ INLINE void round_weights(enum storage_id id, size_t m, const float *p, size_t l
             vi first = _mm512_permutex2var_epi8(ROUND(v), bytes, ROUND(v + 1));                                                \
             vi second = _mm512_permutex2var_epi8(ROUND(v + 2), bytes, ROUND(v + 3));                                           \
             vi high = _mm512_inserti64x4(first, _mm512_castsi512_si256(second), 1);                                            \
-            vi low = levels_of_bytes(_mm512_shuffle_i64x2(first, second, 0xee));                                               \
+            vi low = bytes_plus_128(_mm512_shuffle_i64x2(first, second, 0xee));                                                \
             v_store_bits(w->high[i] + v * W / 4, high);                                                                        \
             v_store_bits(w->low[i] + v * W / 4, low);                                                                          \
             vi both = v_shift_left(_mm512_dpbusd_epi32(v_set1_bits(0), ones, high), 8);                                        \
@@ -163,8 +148,8 @@ INLINE void levels_of_quad(enum storage_id id, const struct quad_places *places,
     if (quant_bits(id) == 8) {
         vi ab = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256(ROW(0))), _mm256_loadu_si256(ROW(1)), 1);
         vi cd = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256(ROW(2))), _mm256_loadu_si256(ROW(3)), 1);
-        x[0] = levels_of_bytes(_mm512_permutex2var_epi8(ab, places->first, cd));
-        x[1] = levels_of_bytes(_mm512_permutex2var_epi8(ab, places->second, cd));
+        x[0] = bytes_plus_128(_mm512_permutex2var_epi8(ab, places->first, cd));
+        x[1] = bytes_plus_128(_mm512_permutex2var_epi8(ab, places->second, cd));
     } else if (quant_bits(id) == 4) {
         __m256i ab = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(ROW(0))), _mm_loadu_si128(ROW(1)), 1);
         __m256i cd = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(ROW(2))), _mm_loadu_si128(ROW(3)), 1);
@@ -300,10 +285,8 @@ INLINE void accumulate_quant(enum storage_id id, const float *p, size_t ldp, con
             accumulate_rows(id, QUANT_QUERIES, p, ldp, values, row, n, e, sum, lds);
         rescale(f, m, e, acc, lda);
         for (size_t i = 0; i < m; i++) {
-            if (quant_rotates(id)) {
-                hadamard_any(sum + i * lds, e);
-                multiply_factors(sum + i * lds, factor, e, sum + i * lds);
-            }
+            if (quant_rotates(id))
+                unrotate_row(sum + i * lds, e, factor, sum + i * lds);
             combine(1, acc + i * lda, 1, sum + i * lds, e);
         }
     }
