@@ -13,8 +13,8 @@
 enum {
     N_TIMES_MAX = 64,
     ALIGNMENT = 64,
-    RUN_ROWS = 256 /* appended at once */,
-    RUN_UNITS = 8 /* taken at once: a thread reads on where it was */
+    RUN_ROWS = 256, /* appended at once */
+    RUN_UNITS = 8,  /* taken at once: a thread reads on where it was */
 };
 
 struct job {
@@ -191,10 +191,10 @@ static int run_in(struct decode *s, enum compute compute, size_t n_times, double
 {
     if (s->n_jobs != n_times * s->c.kv_heads && make_jobs(s, n_times))
         return fault_set(fault, ERR_NO_MEMORY, "%s: the partials of %zu passes", s->c.kernel, n_times);
-    for (size_t i = 0; i < s->n_jobs; i++)
+    for (size_t i = 0; i < s->n_jobs; i++) {
         s->job[i].attend.compute = compute;
-    for (size_t i = 0; i < s->n_jobs; i++)
         atomic_store(&s->job[i].units_left, s->n_units);
+    }
     atomic_store(&s->next_unit, 0);
     *seconds = team_seconds(s->n_threads, take_units, s) / (double)n_times;
     return 0;

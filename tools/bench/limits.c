@@ -179,23 +179,29 @@ AVX512 INLINE uint64_t read_avx512(const char *p, size_t bytes, size_t places)
     return out[0] ^ out[1] ^ out[2] ^ out[3] ^ out[4] ^ out[5] ^ out[6] ^ out[7];
 }
 
-AVX512 static float multiply_add_avx512(const float *start, size_t rounds)
-{
-    __m512 b = _mm512_set1_ps(0.5f), c = b, a[CHAINS];
-    float out[16];
-#define START(i) a[i] = _mm512_loadu_ps(start + (size_t)(i)*LANES_MAX);
-    EACH_CHAIN(START)
-#undef START
-    for (size_t r = 0; r < rounds; r++) {
-#define STEP(i) a[i] = _mm512_fmadd_ps(a[i], b, c);
-        EACH_CHAIN(STEP)
-#undef STEP
+#define START_FLOATS_512(i) a[i] = _mm512_loadu_ps(start + (size_t)(i)*LANES_MAX);
+#define STEP_FLOATS_512(i) a[i] = _mm512_fmadd_ps(a[i], b, c);
+#define STEP_BF16_512(i)                                                                                                       \
+    a[i] = _mm512_dpbf16_ps(a[i], (__m512bh)c, (__m512bh)b);                                                                   \
+    __asm__("" : "+v"(c));
+/* Sums in f32. factor: what b and c are. */
+#define MULTIPLY_FLOATS_512(name, target, factor, STEP)                                                                        \
+    target static float name(const float *start, size_t rounds)                                                                \
+    {                                                                                                                          \
+        __typeof__(factor) b = (factor), c = b;                                                                                \
+        __m512 a[CHAINS];                                                                                                      \
+        float out[16];                                                                                                         \
+        EACH_CHAIN(START_FLOATS_512)                                                                                           \
+        for (size_t r = 0; r < rounds; r++) {                                                                                  \
+            EACH_CHAIN(STEP)                                                                                                   \
+        }                                                                                                                      \
+        for (size_t i = 1; i < CHAINS; i++)                                                                                    \
+            a[0] = _mm512_add_ps(a[0], a[i]);                                                                                  \
+        _mm512_storeu_ps(out, a[0]);                                                                                           \
+        return out[0] + out[15];                                                                                               \
     }
-    for (size_t i = 1; i < CHAINS; i++)
-        a[0] = _mm512_add_ps(a[0], a[i]);
-    _mm512_storeu_ps(out, a[0]);
-    return out[0] + out[15];
-}
+MULTIPLY_FLOATS_512(multiply_add_avx512, AVX512, _mm512_set1_ps(0.5f), STEP_FLOATS_512)
+MULTIPLY_FLOATS_512(multiply_bf16_avx512_bf16, AVX512_BF16, _mm512_set1_epi32(0x3f803f80), STEP_BF16_512) /* pairs of 1 */
 
 #define START_512(i) a[i] = _mm512_loadu_si512(start + (size_t)(i)*LANES_MAX);
 #define JOIN_512(i) a[0] = i ? _mm512_xor_si512(a[0], a[i]) : a[0];
@@ -218,28 +224,6 @@ AVX512 static float multiply_add_avx512(const float *start, size_t rounds)
     }
 MULTIPLY_PAIRS_512(avx512, AVX512, STEP_512)
 MULTIPLY_PAIRS_512(avx512_vnni, AVX512_VNNI, STEP_512_VNNI)
-
-/* Of numbers near 1; the empty statement as above. */
-AVX512_BF16 static float multiply_bf16_avx512_bf16(const float *start, size_t rounds)
-{
-    __m512i b = _mm512_set1_epi32(0x3f803f80), c = b;
-    __m512 a[CHAINS];
-    float out[16];
-#define START(i) a[i] = _mm512_loadu_ps(start + (size_t)(i)*LANES_MAX);
-    EACH_CHAIN(START)
-#undef START
-    for (size_t r = 0; r < rounds; r++) {
-#define STEP(i)                                                                                                                \
-    a[i] = _mm512_dpbf16_ps(a[i], (__m512bh)c, (__m512bh)b);                                                                   \
-    __asm__("" : "+v"(c));
-        EACH_CHAIN(STEP)
-#undef STEP
-    }
-    for (size_t i = 1; i < CHAINS; i++)
-        a[0] = _mm512_add_ps(a[0], a[i]);
-    _mm512_storeu_ps(out, a[0]);
-    return out[0] + out[15];
-}
 
 #endif
 
